@@ -1,0 +1,52 @@
+# Weir: `make run` and `make test` do all their own set-up. `make help` tells the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Outside the tree, so that only the first build is cold, whichever clone it comes from.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/weir/target
+DEV := $(CARGO_TARGET_DIR)/debug
+RELEASE := $(CARGO_TARGET_DIR)/release
+# cargo-nextest where it is there; else cargo's own runner, two tests at a time because they start real processes.
+TESTS = $(shell cargo nextest --version >/dev/null 2>&1 \
+	&& echo cargo nextest run --workspace || echo RUST_TEST_THREADS=2 cargo test --workspace)
+
+.PHONY: help run test bench lint setup
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1	\2/' | expand -t 14
+
+run: setup ## a ready gateway with its own engine, a real model and two demo tenants
+	@echo "== model"
+	cargo xtask model
+	@echo "== release build (the first takes minutes)"
+	cargo build --release -p weir -p weir-engine
+	@echo "== weir demo (Ctrl-C ends it)"
+	exec "$(RELEASE)/weir" demo
+
+test: setup ## the house rules and every test, against the real binaries
+	@echo "== house rules"
+	cargo xtask tidy
+	@echo "== build (the first takes minutes)"
+	cargo build --workspace --all-targets
+	@echo "== model and Python packages of the tests"
+	cargo xtask model
+	cargo xtask venv
+	@echo "== tests"
+	WEIR_BIN="$(DEV)/weir" WEIR_ENGINE_BIN="$(DEV)/weir-engine" \
+	WEIR_MODEL="$$(cargo xtask model)" WEIR_PYTHON="$$(cargo xtask venv)" $(TESTS)
+	@echo "== all passed"
+
+bench: setup ## direct, a bare Pingora pass-through and Weir, side by side, with ratios
+	@echo "== release builds (the first take minutes)"
+	cargo build --release -p weir -p weir-engine --bins --example stages
+	cargo build --release --manifest-path bench/Cargo.toml
+	bench/run --bin "$(RELEASE)"
+
+lint: ## formatting, clippy, the house rules
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets
+	cargo xtask tidy
+
+setup:
+	@.ci/setup

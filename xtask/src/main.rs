@@ -1,0 +1,40 @@
+//! Automation that is too long for the Makefile: `cargo xtask tidy | model | venv`.
+//!
+//! Owns the house rules that clippy can't express (`tidy`), the one model that the demo and the tests use (`model`)
+//! and the Python environment of the SDK tests (`venv`). It runs on a developer's machine only: nothing depends on it.
+//! Start at `main`, then at the module of the same name as the command.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool answers on its terminal")]
+
+mod cache;
+mod model;
+mod tidy;
+mod venv;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo xtask <command>
+
+  tidy     check the house rules; prints `file:line: what; instead: ...` and fails on the first finding or more
+  model    bring the demo's model into the cache folder, checked by its hash; prints its path
+  venv     make the Python environment of the SDK tests; prints the path of its python";
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let command = args.next().unwrap_or_default();
+    let done = match command.as_str() {
+        "tidy" => tidy::run(),
+        "model" => model::bring().map(|path| println!("{}", path.display())),
+        "venv" => venv::make().map(|python| println!("{}", python.display())),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask {command}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
