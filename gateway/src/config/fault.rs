@@ -1,0 +1,332 @@
+//! What can be wrong with a configuration, each fault with its place in the file.
+//!
+//! Owns the wording. A secret's value never enters a fault.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// One fault: where, and what.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Place in the file, such as `models[0].deployments[1].weight`; empty for the file as a whole.
+    pub path: String,
+    /// What is wrong there.
+    pub wrong: Wrong,
+}
+
+/// Every fault of one file, in the order of the checks.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Faults {
+    /// The file's name as given, without its folder.
+    pub file: String,
+    /// At least one.
+    pub list: Vec<Fault>,
+    /// Files and folders that the configuration names: a change of one may mend it.
+    pub watched: Vec<PathBuf>,
+}
+
+/// Something that is allowed and probably not meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// Place in the file.
+    pub path: String,
+    /// What is doubtful.
+    pub doubt: Doubt,
+}
+
+/// What is wrong at one place.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Wrong {
+    /// The file can't be read.
+    #[error("can't be read: {0}")]
+    Unreadable(String),
+    /// The file is larger than the bound.
+    #[error("is larger than {0} bytes")]
+    FileSize(u64),
+    /// The text is no YAML.
+    #[error("is not valid YAML: {0}")]
+    Yaml(String),
+    /// A key that means nothing here.
+    #[error("unknown key{}", hint(.0.as_deref()))]
+    UnknownKey(Option<String>),
+    /// The same key twice in one mapping.
+    #[error("the key stands twice; keep one")]
+    DuplicateKey,
+    /// A key that must be there.
+    #[error("is missing; for example `{key}: {example}`")]
+    Missing {
+        /// The key's name.
+        key: &'static str,
+        /// A value that would do.
+        example: &'static str,
+    },
+    /// Another type than the key takes.
+    #[error("must be {want}, not {got}")]
+    Type {
+        /// What the key takes.
+        want: &'static str,
+        /// What stands there.
+        got: &'static str,
+    },
+    /// A number outside its range.
+    #[error("must be {min} to {max}, not {got}")]
+    Range {
+        /// Smallest.
+        min: u64,
+        /// Largest.
+        max: u64,
+        /// As written.
+        got: String,
+    },
+    /// None of the words that the key takes.
+    #[error("`{got}` is none of {}{}", list(.choices), hint(.suggestion.as_deref()))]
+    Choice {
+        /// As written.
+        got: String,
+        /// The words.
+        choices: &'static [&'static str],
+        /// The nearest.
+        suggestion: Option<String>,
+    },
+    /// No `host:port` with a numeric host.
+    #[error("`{0}` is no address; write IP:PORT, such as `127.0.0.1:8080` or `[::]:8080`")]
+    Address(String),
+    /// Two listeners on one port.
+    #[error("`{address}` clashes with `{other}`; give one of them another port")]
+    PortClash {
+        /// This one.
+        address: SocketAddr,
+        /// Key of the other one.
+        other: String,
+    },
+    /// A secret that isn't a reference. The text is withheld on purpose.
+    #[error("a secret is given by reference: write `env:NAME` or `file:PATH` (and change this one, if it was real)")]
+    LiteralSecret,
+    /// A reference to an environment variable that isn't set.
+    #[error("the environment variable `{0}` is not set")]
+    EnvMissing(String),
+    /// A secret that is there and empty.
+    #[error("the secret in {0} is empty")]
+    SecretEmpty(String),
+    /// A secret of too few bytes.
+    #[error(
+        "the secret has {got} bytes; it needs at least {least}, for example from `head -c 32 /dev/urandom | base64`"
+    )]
+    SecretShort {
+        /// Bytes found.
+        got: usize,
+        /// Bytes needed.
+        least: usize,
+    },
+    /// A secret with bytes that can't stand in a header.
+    #[error("the secret has characters that can't stand in an HTTP header (a line break?)")]
+    SecretText,
+    /// A file that other users of the machine can read.
+    #[error("`{}` can be read by every user of this machine; run `chmod 600 {}`", .0.display(), .0.display())]
+    WorldReadable(PathBuf),
+    /// A named file that isn't there or can't be read.
+    #[error("`{}` can't be read: {why}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        why: String,
+    },
+    /// A file where a folder is needed.
+    #[error("`{}` is not a folder", .0.display())]
+    NotFolder(PathBuf),
+    /// A file without the PEM block that is needed.
+    #[error("`{}` holds no PEM block `{block}`", .path.display())]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// What was looked for.
+        block: &'static str,
+    },
+    /// A Unix socket path longer than the kernel takes.
+    #[error("`{}` has {} bytes; a Unix socket's path has at most {most}", .path.display(), .path.as_os_str().len())]
+    SocketPath {
+        /// The path.
+        path: PathBuf,
+        /// Most bytes.
+        most: usize,
+    },
+    /// A base URL that can't be used. It may hold a credential, so it isn't repeated.
+    #[error("{0}")]
+    Url(#[from] super::url::UrlFault),
+    /// A tenant path that breaks the syntax.
+    #[error("{0}")]
+    Tenant(#[from] crate::identity::tenant::PathError),
+    /// A name with other characters, or none, or too many.
+    #[error("`{0}` must be 1 to 128 printable characters without blanks, `*` or quotes")]
+    Name(String),
+    /// `*` anywhere but at the end.
+    #[error("`{0}`: `*` may stand only at the end, as in `gpt-*`")]
+    Pattern(String),
+    /// A name that stands for two things.
+    #[error("`{name}` is already the name of {other}")]
+    DuplicateName {
+        /// The name.
+        name: String,
+        /// Path of the first one.
+        other: String,
+    },
+    /// A list that must not be empty.
+    #[error("needs at least one entry")]
+    EmptyList,
+    /// No deployment would ever be picked first.
+    #[error("every deployment has weight 0, so none gets traffic; give one of them `weight: 1`")]
+    WeightsZero,
+    /// The default output cap is above the largest one.
+    #[error("{default} is more than output_tokens_max ({max})")]
+    OutputTokens {
+        /// `output_tokens_default`.
+        default: u64,
+        /// `output_tokens_max`.
+        max: u64,
+    },
+    /// A wish that can't be met on a socket.
+    #[error("a Unix socket is spoken to with HTTP/1.1; leave `http2` out")]
+    Http2OverUnix,
+    /// The engine's door stands open.
+    #[error("an engine on TCP needs `api_key`, or anybody who reaches it bypasses every limit; or use `unix:PATH`")]
+    OpenEngine,
+    /// No pepper at all.
+    #[error("is missing: stored API keys are hashed with it; for example `keys: {{ pepper: \"file:./pepper\" }}`")]
+    NoPepper,
+    /// `pepper` and `peppers` in one file.
+    #[error("`pepper` and `peppers` exclude each other; keep `peppers`")]
+    TwoPeppers,
+    /// One version twice.
+    #[error("version {0} stands twice")]
+    PepperVersion(u64),
+    /// A rule name that isn't one.
+    #[error("`{0}` is no rule; write it from the root, such as `data.weir.authz.decision`")]
+    Entrypoint(String),
+    /// A certificate, key or authority that can't be used.
+    #[error("{0}")]
+    Tls(String),
+    /// The policies of the folder don't compile, or lack the entry point.
+    #[error("the policy doesn't compile: {0}")]
+    Policy(String),
+    /// The price file can't be taken.
+    #[error("the prices can't be taken: {0}")]
+    Prices(String),
+}
+
+/// What is doubtful at one place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Doubt {
+    /// Nobody can call.
+    #[error("no tenant is configured: every call is refused")]
+    NoTenants,
+    /// Nothing to call.
+    #[error("no model is configured: every call is refused")]
+    NoModels,
+    /// A model name that no model has.
+    #[error("no model is named `{name}`{}", hint(.suggestion.as_deref()))]
+    UnknownModel {
+        /// As written.
+        name: String,
+        /// The nearest.
+        suggestion: Option<String>,
+    },
+    /// A model that no tenant may use.
+    #[error("no tenant may use the model `{0}`")]
+    UnusedModel(String),
+    /// Prompts and keys in plain text over the network.
+    #[error("`{0}` is reachable from other machines without TLS")]
+    PlainListener(SocketAddr),
+    /// A credential in plain text over the network.
+    #[error("the credential and every prompt go to `{0}` without TLS")]
+    PlainUpstream(String),
+    /// An engine that nobody calls.
+    #[error("no deployment with `provider: engine` has this socket as its base_url")]
+    UnusedEngine,
+    /// A deployment without a price: nothing is served at an unknown cost.
+    #[error("is never called: {0}")]
+    Unpriced(String),
+}
+
+fn hint(suggestion: Option<&str>) -> String {
+    suggestion.map(|s| format!("; did you mean `{s}`?")).unwrap_or_default()
+}
+
+fn list(words: &[&str]) -> String {
+    words.iter().map(|w| format!("`{w}`")).collect::<Vec<_>>().join(", ")
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.path.is_empty() {
+            true => write!(f, "{}", self.wrong),
+            false => write!(f, "{}: {}", self.path, self.wrong),
+        }
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.doubt)
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, fault) in self.list.iter().enumerate() {
+            let line_break = if at == 0 { "" } else { "\n" };
+            write!(f, "{line_break}{}: {fault}", self.file)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Faults {}
+
+/// The word nearest to `got`, if it is near enough to be a slip of the pen.
+pub fn nearest<'a>(got: &str, words: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let most = (got.chars().count() / 3).clamp(1, 3);
+    let begun = |word: &str| got.len() >= 3 && (word.starts_with(got) || got.starts_with(word));
+    let scored =
+        words.into_iter().map(|word| (distance(got, word), word)).filter(|(d, word)| *d <= most || begun(word));
+    scored.min_by_key(|(d, _)| *d).map(|(_, word)| word.to_owned())
+}
+
+/// Edits (insert, delete, replace, swap of neighbours) from one text to the other.
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)] // the table is sized to both texts
+fn distance(from: &str, into: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (from.chars().take(64).collect(), into.chars().take(64).collect());
+    let mut d = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for (i, row) in d.iter_mut().enumerate() {
+        row[0] = i;
+    }
+    d[0] = (0..=b.len()).collect();
+    for i in 1..=a.len() {
+        for j in 1..=b.len() {
+            let change = usize::from(a[i - 1] != b[j - 1]);
+            let mut least = (d[i - 1][j] + 1).min(d[i][j - 1] + 1).min(d[i - 1][j - 1] + change);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                least = least.min(d[i - 2][j - 2] + 1);
+            }
+            d[i][j] = least;
+        }
+    }
+    d[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_the_pen_is_suggested_and_a_stranger_is_not() {
+        let words = ["tenants", "threads", "data"];
+        assert_eq!(nearest("tenats", words).as_deref(), Some("tenants"));
+        assert_eq!(nearest("tehrads", words).as_deref(), Some("threads"));
+        assert_eq!(nearest("dat", words).as_deref(), Some("data"));
+        assert_eq!(nearest("data_folder", words).as_deref(), Some("data"));
+        assert_eq!(nearest("banana", words), None);
+        assert_eq!(nearest("", words), None);
+    }
+}

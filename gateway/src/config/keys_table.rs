@@ -1,0 +1,427 @@
+//! The table of keys: name, type, default, example and meaning of everything that the file may say.
+//!
+//! It drives the check of the shape, the suggestions, `config/schema.json` and `docs/configuration.md`.
+
+/// What a key takes.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    /// Any text.
+    Text,
+    /// A path; a relative one starts at the configuration file's folder.
+    Path,
+    /// `env:NAME` or `file:PATH`.
+    Secret,
+    /// `IP:PORT`.
+    Address,
+    /// `http://`, `https://` or `unix:`.
+    Url,
+    /// `true` or `false`.
+    Bool,
+    /// A whole number, both ends included.
+    Int {
+        /// Smallest.
+        min: u64,
+        /// Largest.
+        max: u64,
+    },
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A list of texts.
+    Texts,
+    /// A mapping from text to text.
+    TextMap,
+    /// A mapping with these keys.
+    Section(&'static [Key]),
+    /// A list of mappings with these keys.
+    Sections(&'static [Key]),
+    /// One address, or a list of mappings with these keys.
+    Listeners(&'static [Key]),
+}
+
+/// What holds where the key is absent.
+#[derive(Debug, Clone, Copy)]
+pub enum Absent {
+    /// A fault.
+    Fault,
+    /// The thing isn't there; the text says what that means.
+    Means(&'static str),
+    /// This value, as YAML.
+    Default(&'static str),
+}
+
+/// One key.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// As written.
+    pub name: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// What holds without it.
+    pub absent: Absent,
+    /// A value that would do, as YAML; empty for sections, whose keys have their own.
+    pub example: &'static str,
+    /// What it means, in one or two sentences.
+    pub doc: &'static str,
+}
+
+use Absent::{Default as Usually, Fault, Means};
+use Kind::{Address, Bool, Choice, Int, Listeners, Path, Secret, Section, Sections, Text, TextMap, Texts, Url};
+
+const fn key(name: &'static str, kind: Kind, absent: Absent, example: &'static str, doc: &'static str) -> Key {
+    Key { name, kind, absent, example, doc }
+}
+
+/// Milliseconds from 1 to ten minutes: a wait of zero would always be over.
+const MS: Kind = Int { min: 1, max: 600_000 };
+/// A limit: absent is no limit, zero would be a ban and is better said by leaving the models out.
+const LIMIT: Kind = Int { min: 1, max: 4_294_967_295 };
+
+/// Names of providers, as in `Provider`.
+pub const PROVIDERS: &[&str] = &["engine", "openai"];
+/// Names of durabilities, as in `Durability`.
+pub const DURABILITIES: &[&str] = &["window", "strict"];
+
+/// Keys of the file itself.
+pub const ROOT: &[Key] = &[
+    key(
+        "listen",
+        Listeners(LISTENER),
+        Usually("127.0.0.1:8080"),
+        "127.0.0.1:8080",
+        "Where applications connect: one address, or a list of listeners. Each speaks HTTP/1.1 and HTTP/2. Needs a restart.",
+    ),
+    key(
+        "admin",
+        Section(ADMIN),
+        Usually("{}"),
+        "",
+        "The operators' listener: health, readiness, metrics, administration.",
+    ),
+    key(
+        "data",
+        Path,
+        Usually("./data"),
+        "./data",
+        "Folder of the store, the journal and the audit log. One gateway per folder. Needs a restart.",
+    ),
+    key(
+        "threads",
+        Int { min: 1, max: 1024 },
+        Means("one per core"),
+        "2",
+        "Worker threads of the data plane. Needs a restart.",
+    ),
+    key("keys", Section(KEYS), Usually("{}"), "", "How API keys are kept."),
+    key(
+        "tenants",
+        Sections(TENANT),
+        Usually("[]"),
+        "",
+        "What holds at each level of the tenant path and below. A key whose path no entry covers is refused.",
+    ),
+    key("models", Sections(MODEL), Usually("[]"), "", "Model names that callers use, and who serves them."),
+    key(
+        "engine",
+        Section(ENGINE),
+        Means("no engine is started"),
+        "",
+        "The own engine as a child process that Weir starts and supervises. Needs a restart.",
+    ),
+    key("policy", Section(POLICY), Usually("{}"), "", "The Rego that decides who may use what."),
+    key(
+        "prices",
+        Path,
+        Usually("builtin"),
+        "builtin",
+        "Price file; `builtin` is the one that ships with this version.",
+    ),
+    key("request", Section(REQUEST), Usually("{}"), "", "Bounds of a request."),
+    key("stream", Section(STREAM), Usually("{}"), "", "Streams to clients."),
+    key("upstream", Section(UPSTREAM), Usually("{}"), "", "Connections to upstreams. Needs a restart to change."),
+    key(
+        "retry",
+        Section(RETRY),
+        Usually("{}"),
+        "",
+        "Retries and fail-over before the first byte of a reply; never after it.",
+    ),
+    key("journal", Section(JOURNAL), Usually("{}"), "", "The journal of calls."),
+    key("shutdown", Section(SHUTDOWN), Usually("{}"), "", "What happens on SIGTERM."),
+];
+
+/// Keys of one listener.
+pub const LISTENER: &[Key] = &[
+    key("address", Address, Fault, "0.0.0.0:8443", "Address and port. Port 0 takes any free one."),
+    key(
+        "tls",
+        Section(TLS),
+        Means("plain HTTP/1.1 and HTTP/2 with prior knowledge"),
+        "",
+        "Certificate of this listener.",
+    ),
+];
+
+/// Keys of a listener's certificate.
+pub const TLS: &[Key] = &[
+    key(
+        "cert",
+        Path,
+        Fault,
+        "./tls/cert.pem",
+        "Certificate chain in PEM, leaf first. A renewed one is served from the next start on.",
+    ),
+    key("key", Path, Fault, "./tls/key.pem", "Private key in PEM; no other user may read the file."),
+];
+
+/// Keys of the admin listener.
+pub const ADMIN: &[Key] = &[
+    key("listen", Address, Usually("127.0.0.1:8081"), "127.0.0.1:8081", "Address and port. Needs a restart."),
+    key(
+        "token",
+        Secret,
+        Means("only health, readiness and metrics are served"),
+        "file:./admin_token",
+        "Bearer token of the owner, at least 16 bytes.",
+    ),
+];
+
+/// Keys about API keys.
+pub const KEYS: &[Key] = &[
+    key(
+        "pepper",
+        Secret,
+        Means("`peppers` is given"),
+        "file:./pepper",
+        "Secret of at least 16 bytes that is mixed into the stored hashes of API keys; version 1. Without it no key can be checked: keep it as safe as the data folder, and apart from it.",
+    ),
+    key(
+        "peppers",
+        Sections(PEPPER),
+        Means("`pepper` is given"),
+        "",
+        "The same with versions, to change it: new keys use the highest version, old ones keep theirs until they are made anew.",
+    ),
+];
+
+/// Keys of one pepper.
+pub const PEPPER: &[Key] = &[
+    key("version", Int { min: 1, max: 1_000_000 }, Fault, "1", "Number that is stored beside each hash."),
+    key("secret", Secret, Fault, "file:./pepper", "The secret."),
+];
+
+/// Keys of one tenant.
+pub const TENANT: &[Key] = &[
+    key("path", Text, Fault, "acme/research", "`org[/team[/project[/user]]]`, each level of a-z, 0-9, `.`, `_`, `-`."),
+    key(
+        "models",
+        Texts,
+        Usually("[]"),
+        "[smollm2, \"gpt-*\"]",
+        "Models that may be used at this level and below: names, or a beginning followed by `*`. An inner level that lists models narrows what the outer ones grant; one that lists none changes nothing.",
+    ),
+    key("roles", Texts, Usually("[]"), "[user]", "Roles of everybody at this level and below, for policy."),
+    key(
+        "attributes",
+        TextMap,
+        Usually("{}"),
+        "{environment: prod}",
+        "Attributes of everybody at this level and below, for policy; an inner level wins.",
+    ),
+    key("limits", Section(LIMITS), Usually("{}"), "", "Limits that everybody at this level and below shares."),
+    key("key_limits", Section(LIMITS), Usually("{}"), "", "Limits of each single key at this level and below."),
+];
+
+/// Keys of one set of limits.
+pub const LIMITS: &[Key] = &[
+    key("requests_per_minute", LIMIT, Means("no limit here"), "600", "Calls in a minute."),
+    key(
+        "tokens_per_minute",
+        Int { min: 1, max: 1_000_000_000_000 },
+        Means("no limit here"),
+        "100000",
+        "Prompt and completion tokens in a minute.",
+    ),
+    key("concurrency", LIMIT, Means("no limit here"), "32", "Calls at the same time."),
+];
+
+/// Keys of one model.
+pub const MODEL: &[Key] = &[
+    key("name", Text, Fault, "smollm2", "Name that callers use."),
+    key(
+        "output_tokens_max",
+        LIMIT,
+        Usually("4096"),
+        "4096",
+        "Completion tokens of one choice at most; a call that asks for more is refused.",
+    ),
+    key(
+        "output_tokens_default",
+        LIMIT,
+        Means("output_tokens_max"),
+        "1024",
+        "Completion tokens of one choice where the call names no number: what is held, and set as the cap upstream.",
+    ),
+    key("deployments", Sections(DEPLOYMENT), Fault, "", "Who may serve it; tried in the order of a weighted draw."),
+];
+
+/// Keys of one deployment.
+pub const DEPLOYMENT: &[Key] = &[
+    key("name", Text, Fault, "local", "Name in usage rows and metrics; unique in the file."),
+    key(
+        "provider",
+        Choice(PROVIDERS),
+        Usually("openai"),
+        "openai",
+        "Who speaks there: the own engine, or any server with OpenAI's API.",
+    ),
+    key(
+        "base_url",
+        Url,
+        Fault,
+        "\"https://api.example.com/v1\"",
+        "Where: `https://HOST/v1`, `http://HOST:PORT/v1`, or `unix:PATH` for a socket (its base path is `/v1`).",
+    ),
+    key("api_key", Secret, Means("no credential is sent"), "file:./cloud_key", "Bearer credential sent there."),
+    key("upstream_model", Text, Means("the same name"), "gpt-x", "The model's name there."),
+    key("price_provider", Text, Means("the provider's name"), "openai", "Provider's name in the price file."),
+    key(
+        "weight",
+        Int { min: 0, max: 1_000_000 },
+        Usually("1"),
+        "1",
+        "Share of the traffic. 0: only when no other can serve.",
+    ),
+    key(
+        "http2",
+        Bool,
+        Usually("false"),
+        "true",
+        "Speak HTTP/2: by negotiation with TLS, with prior knowledge without.",
+    ),
+    key("timeouts", Section(TIMEOUTS), Usually("{}"), "", "Waits of one attempt."),
+];
+
+/// Keys of a deployment's waits.
+pub const TIMEOUTS: &[Key] = &[
+    key("connect_ms", MS, Usually("2000"), "2000", "To connect, TLS included."),
+    key("first_byte_ms", MS, Usually("60000"), "60000", "From the end of the request to the head of the reply."),
+    key(
+        "idle_ms",
+        MS,
+        Usually("60000"),
+        "60000",
+        "Between two pieces of the reply. The whole has no limit: long answers are normal.",
+    ),
+];
+
+/// Keys of the engine.
+pub const ENGINE: &[Key] = &[
+    key("model", Path, Means("the scripted executor, for tests"), "./model.gguf", "GGUF file or safetensors folder."),
+    key("name", Text, Fault, "smollm2", "Name that the engine gives the model."),
+    key(
+        "socket",
+        Path,
+        Usually("./run/engine.sock"),
+        "./run/engine.sock",
+        "Unix socket between gateway and engine; its folder gets mode 0700.",
+    ),
+    key("threads", Int { min: 0, max: 1024 }, Usually("0"), "2", "Compute threads; 0 lets the engine choose."),
+    key("binary", Path, Means("beside `weir` itself"), "./weir-engine", "The `weir-engine` program."),
+    key("args", Texts, Usually("[]"), "[\"--pages\", \"512\"]", "Further arguments of the program."),
+];
+
+/// Keys of the policy.
+pub const POLICY: &[Key] = &[
+    key(
+        "path",
+        Path,
+        Means("the policies that ship with this version"),
+        "./policies",
+        "Folder of Rego and data files.",
+    ),
+    key("entrypoint", Text, Usually("data.weir.authz.decision"), "data.weir.authz.decision", "The rule that decides."),
+    key(
+        "timeout_ms",
+        Int { min: 1, max: 10_000 },
+        Usually("20"),
+        "20",
+        "Longest evaluation; past it the call is refused.",
+    ),
+];
+
+/// Keys of the bounds of a request.
+pub const REQUEST: &[Key] = &[
+    key(
+        "body_bytes_max",
+        Int { min: 1024, max: 4_194_304 },
+        Usually("4194304"),
+        "4194304",
+        "Bytes of a request's body; a larger one gets 413.",
+    ),
+    key("body_timeout_ms", MS, Usually("30000"), "30000", "Wait for the whole body."),
+];
+
+/// Keys of streams to clients.
+pub const STREAM: &[Key] = &[
+    key(
+        "heartbeat_ms",
+        MS,
+        Usually("5000"),
+        "5000",
+        "Longest silence towards the client: then Weir sends a comment between two events.",
+    ),
+    key("write_stall_ms", MS, Usually("30000"), "30000", "A client that takes nothing for this long is cut off."),
+    key(
+        "event_bytes_max",
+        Int { min: 4096, max: 16_777_216 },
+        Usually("16777216"),
+        "16777216",
+        "Bytes of one event of an upstream at most.",
+    ),
+];
+
+/// Keys of connections to upstreams.
+pub const UPSTREAM: &[Key] = &[key(
+    "ca_file",
+    Path,
+    Means("the system's certificate authorities"),
+    "./upstream-ca.pem",
+    "PEM file of the only authorities that upstreams' certificates are trusted from.",
+)];
+
+/// Keys of retries.
+pub const RETRY: &[Key] = &[
+    key("attempts_max", Int { min: 1, max: 4 }, Usually("3"), "3", "Attempts of one call, the first included."),
+    key(
+        "wait_max_ms",
+        Int { min: 0, max: 60_000 },
+        Usually("2000"),
+        "2000",
+        "Longest `retry-after` that Weir waits out itself; beyond it the next deployment is tried.",
+    ),
+    key(
+        "cooldown_ms",
+        Int { min: 0, max: 600_000 },
+        Usually("5000"),
+        "5000",
+        "How long a failed deployment gets no traffic while others can serve.",
+    ),
+];
+
+/// Keys of the journal.
+pub const JOURNAL: &[Key] = &[key(
+    "durability",
+    Choice(DURABILITIES),
+    Usually("window"),
+    "strict",
+    "When a call may go on: `window` after the append (survives kill -9; a power loss may cost the last 2 ms), `strict` after the disk confirmed it.",
+)];
+
+/// Keys of the shutdown.
+pub const SHUTDOWN: &[Key] = &[key(
+    "drain_s",
+    Int { min: 0, max: 3600 },
+    Usually("30"),
+    "30",
+    "How long running streams may go on after SIGTERM. Weir ends with the last of them, and after this time at the latest.",
+)];

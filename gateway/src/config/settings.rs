@@ -1,0 +1,293 @@
+//! Settings as meant: checked, resolved, with every default filled in. Made only by `config::load`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroU64};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::identity::TenantPath;
+
+/// A secret that was resolved from its reference. Never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Arc<[u8]>);
+
+impl Secret {
+    /// Takes the bytes over.
+    pub fn new(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
+    /// The bytes, for the place that uses them.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// Everything that one revision of the configuration says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Data plane listeners. Needs a restart to change.
+    pub listeners: Vec<Listener>,
+    /// Admin listener. Needs a restart to change.
+    pub admin: AdminSettings,
+    /// Folder of the store, the journal and the audit log. Needs a restart to change.
+    pub data: PathBuf,
+    /// Worker threads of the data plane. Needs a restart to change.
+    pub threads: usize,
+    /// Pepper versions for hashing API keys, oldest first; new keys use the last.
+    pub peppers: Vec<Pepper>,
+    /// Rules by level of the tenant path.
+    pub tenants: Vec<TenantRule>,
+    /// Model aliases and who serves them.
+    pub models: Vec<ModelRule>,
+    /// The own engine, started and supervised by Weir. Needs a restart to change.
+    pub engine: Option<EngineSettings>,
+    /// Where the Rego comes from.
+    pub policy: PolicySettings,
+    /// Price file; `None` means the shipped one.
+    pub prices: Option<PathBuf>,
+    /// Bounds of requests.
+    pub request: RequestSettings,
+    /// Streams to clients.
+    pub stream: StreamSettings,
+    /// PEM file of the only authorities that upstreams are trusted from; `None` means the system's. Needs a restart.
+    pub upstream_ca: Option<PathBuf>,
+    /// Retries before the first byte.
+    pub retry: RetrySettings,
+    /// When a call may go on: after the journal's append, or after its fdatasync.
+    pub durability: Durability,
+    /// How long streams may run on after SIGTERM.
+    pub drain: Duration,
+}
+
+/// One data plane listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Certificate chain and key in PEM files; plain HTTP (1.1 and h2c) without.
+    pub tls: Option<TlsFiles>,
+}
+
+/// PEM files of a TLS listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Certificate chain, leaf first.
+    pub cert: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+}
+
+/// The admin listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminSettings {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// Bearer token of the owner; without one only health, readiness and metrics are served.
+    pub token: Option<Secret>,
+}
+
+/// One version of the secret that is mixed into stored key hashes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pepper {
+    /// Version, written beside each hash.
+    pub version: u32,
+    /// At least 16 bytes.
+    pub secret: Secret,
+}
+
+/// What holds at one level of the tenant path and below.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantRule {
+    /// The level.
+    pub path: TenantPath,
+    /// Models that may be used: exact names, or a prefix followed by `*`. Empty: none are granted at this level.
+    pub models: Vec<String>,
+    /// Roles of everybody at this level and below.
+    pub roles: Vec<Arc<str>>,
+    /// Attributes for policy; an inner level wins.
+    pub attributes: BTreeMap<String, String>,
+    /// Limits that everybody at this level and below shares.
+    pub limits: LimitRule,
+    /// Limits of each single key at this level and below.
+    pub key_limits: LimitRule,
+}
+
+/// Limits of one level. `None` means no limit at this level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LimitRule {
+    /// Requests per minute.
+    pub requests_per_minute: Option<NonZeroU32>,
+    /// Prompt and completion tokens per minute.
+    pub tokens_per_minute: Option<NonZeroU64>,
+    /// Calls at the same time.
+    pub concurrency: Option<NonZeroU32>,
+}
+
+/// A model alias.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelRule {
+    /// Name that callers use.
+    pub name: Arc<str>,
+    /// Deployments that may serve it.
+    pub deployments: Vec<Arc<DeploymentRule>>,
+    /// Completion tokens of one choice at most; a call that asks for more is refused.
+    pub output_tokens_max: NonZeroU32,
+    /// Completion tokens held (and set as the cap) where the call names none.
+    pub output_tokens_default: NonZeroU32,
+}
+
+/// Who speaks at the other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Provider {
+    /// The own engine: exact usage, call ids, allowances.
+    Engine,
+    /// Any server that speaks OpenAI's API.
+    OpenAi,
+}
+
+impl Provider {
+    /// Name in configuration, metrics and usage rows.
+    pub fn name(self) -> &'static str {
+        match self {
+            Provider::Engine => "engine",
+            Provider::OpenAi => "openai",
+        }
+    }
+}
+
+/// One place that serves a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeploymentRule {
+    /// Unique name.
+    pub name: Arc<str>,
+    /// Protocol and trust.
+    pub provider: Provider,
+    /// Where to connect.
+    pub address: Address,
+    /// Path before `/chat/completions`, such as `/v1`; no slash at its end.
+    pub base_path: Arc<str>,
+    /// Bearer credential sent upstream.
+    pub api_key: Option<Secret>,
+    /// Model's name there.
+    pub model: Arc<str>,
+    /// Provider's name in the price file (default: the provider).
+    pub price_provider: Arc<str>,
+    /// Share of the traffic; 0 means only as a fallback.
+    pub weight: u32,
+    /// Waits.
+    pub timeouts: Timeouts,
+}
+
+/// Where to connect.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// Host and port; `tls` with the host as the name to verify.
+    Tcp {
+        /// Host name or address.
+        host: Arc<str>,
+        /// Port.
+        port: u16,
+        /// Speak TLS, verify the certificate.
+        tls: bool,
+        /// Speak HTTP/2 (by ALPN with TLS, with prior knowledge without).
+        http2: bool,
+    },
+    /// Unix socket.
+    Unix(PathBuf),
+}
+
+/// Waits of one attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To connect, TLS included.
+    pub connect: Duration,
+    /// From the request's last byte to the reply's head.
+    pub first_byte: Duration,
+    /// Between two reads of the reply's body. There is no limit on the whole: long answers are normal.
+    pub idle: Duration,
+}
+
+impl Timeouts {
+    /// How long a stream may bring nothing but comments: before its first event, a queue upstream may take as long as
+    /// the first byte of a reply.
+    pub fn silence(&self, has_events: bool) -> Duration {
+        if has_events { self.idle } else { self.idle.max(self.first_byte) }
+    }
+}
+
+/// The own engine as a supervised child process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineSettings {
+    /// The `weir-engine` program; `None` means beside `weir` itself.
+    pub binary: Option<PathBuf>,
+    /// GGUF file or safetensors folder; `None` runs the scripted executor.
+    pub model: Option<PathBuf>,
+    /// Name that the engine gives the model.
+    pub name: Arc<str>,
+    /// Unix socket, in a folder of mode 0700.
+    pub socket: PathBuf,
+    /// Compute threads; 0 lets the engine choose.
+    pub threads: usize,
+    /// Further arguments.
+    pub args: Vec<String>,
+}
+
+/// Where the Rego comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicySettings {
+    /// Folder of `.rego` and data files; `None` means the shipped bundle.
+    pub path: Option<PathBuf>,
+    /// The rule that decides, such as `data.weir.authz.decision`.
+    pub entrypoint: String,
+    /// Longest evaluation; past it the call is refused.
+    pub timeout: Duration,
+}
+
+/// Bounds of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestSettings {
+    /// Bytes of a body.
+    pub body_bytes_max: usize,
+    /// Wait for the whole body.
+    pub body_timeout: Duration,
+}
+
+/// Streams to clients (`stream: {heartbeat_ms, write_stall_ms, event_bytes_max}` in the file).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamSettings {
+    /// Longest silence towards the client: then Weir sends a comment between two events. Default 5 s.
+    pub heartbeat: Duration,
+    /// A client that takes nothing for this long is cut. Default 30 s.
+    pub write_stall: Duration,
+    /// Bytes of one event at most. Default `bounds::EVENT_BYTES_MAX`.
+    pub event_bytes_max: usize,
+}
+
+/// Retries before the first byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetrySettings {
+    /// Attempts in all, the first included.
+    pub attempts_max: u16,
+    /// Longest `retry-after` that Weir waits out itself before failing over instead.
+    pub wait_max: Duration,
+    /// A failed deployment gets no traffic for this long, while others can serve.
+    pub cooldown: Duration,
+}
+
+/// When a call may go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// After the append; fdatasync follows within 2 ms. Survives kill -9; a power loss may cost 2 ms of records.
+    Window,
+    /// After the fdatasync.
+    Strict,
+}
