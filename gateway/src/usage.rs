@@ -1,0 +1,8 @@
+//! Usage: what each attempt consumed and cost.
+//!
+//! Owns prices and the arithmetic of money: [`price`], pure integers. [`query`] asks the ledger; its rows are a
+//! projection of the journal, written by the store.
+
+pub mod meter;
+pub mod price;
+pub mod query;
