@@ -1,0 +1,30 @@
+//! Who calls. Owns API keys and the tenant path; refuses what it can't prove.
+//!
+//! Start at [`tenant`] for the path, [`api_key`] for the credential, [`keyring`] for the proof.
+
+pub mod api_key;
+pub mod keyring;
+pub mod pepper;
+pub mod tenant;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub use keyring::{Identified, IdentityFault, Keyring, TenantRules};
+pub use pepper::Peppers;
+pub use tenant::{KeyId, TenantPath};
+
+/// The proven caller of one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// Organisation, team, project, user: one to four levels.
+    pub tenant: TenantPath,
+    /// The key that proved it; the public part only.
+    pub key: KeyId,
+    /// The key's epoch when it was checked. A running stream ends when the store knows a later one.
+    pub key_epoch: u64,
+    /// Roles granted by the key and by each level of the tenant path.
+    pub roles: Arc<[Arc<str>]>,
+    /// Attributes for policy, such as `environment`.
+    pub attributes: Arc<BTreeMap<String, String>>,
+}

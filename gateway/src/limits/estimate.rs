@@ -1,0 +1,63 @@
+//! What a call may use at most: prompt tokens by a bounded estimate, completion tokens by the cap, money at the dearest
+//! candidate. Pure. The estimate only decides what is held; what is charged is what was used.
+
+use std::sync::Arc;
+
+use weir_wire::envelope::Envelope;
+use weir_wire::fault::Endpoint;
+
+use crate::config::settings::{DeploymentRule, ModelRule};
+use crate::refusal::Refusal;
+use crate::usage::meter::Held;
+use crate::usage::price::PriceBook;
+
+/// Bytes of text per token that are assumed: English has about four, code and other scripts fewer.
+const BYTES_PER_TOKEN: u64 = 3;
+/// Tokens that a chat template adds to each message.
+const TOKENS_PER_MESSAGE: u64 = 6;
+/// Tokens that an image or another part without text is taken for.
+const TOKENS_PER_MEDIA_PART: u64 = 1_000;
+
+/// What a call may use at most.
+#[derive(Debug, Clone, Copy)]
+pub struct Estimate {
+    /// Tokens to hold.
+    pub held: Held,
+    /// Output cap per choice that goes upstream.
+    pub output_cap: u32,
+    /// Nano-dollars at the dearest candidate.
+    pub nano: i64,
+}
+
+/// Estimates a call.
+///
+/// # Errors
+/// Where it asks for more output than the model's rule allows.
+pub fn estimate(
+    envelope: &Envelope,
+    model: &ModelRule,
+    candidates: &[Arc<DeploymentRule>],
+    prices: &PriceBook,
+) -> Result<Estimate, Refusal> {
+    let most = model.output_tokens_max.get();
+    let output_cap = envelope.output_tokens_max.unwrap_or_else(|| model.output_tokens_default.get().min(most));
+    if output_cap > most {
+        return Err(Refusal::Malformed {
+            message: format!("`{output_cap}` output tokens are more than the {most} that this model may give"),
+            param: envelope.cap_name.map(|name| name.name().to_owned()),
+            code: "output_tokens_over_limit",
+        });
+    }
+    let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+    let text = count(envelope.prompt_bytes).div_ceil(BYTES_PER_TOKEN);
+    let input = text
+        .saturating_add(count(envelope.prompt_items).saturating_mul(TOKENS_PER_MESSAGE))
+        .saturating_add(count(envelope.media_parts).saturating_mul(TOKENS_PER_MEDIA_PART));
+    let prompts = if envelope.endpoint == Endpoint::Completions { count(envelope.prompt_items.max(1)) } else { 1 };
+    let choices = u64::from(envelope.choices.max(envelope.best_of.unwrap_or(1))).saturating_mul(prompts);
+    let held = Held { input, output: u64::from(output_cap).saturating_mul(choices) };
+    let cost =
+        |rule: &Arc<DeploymentRule>| prices.cost(&rule.price_provider, &rule.model, held.input, held.output).ok();
+    let nano = candidates.iter().filter_map(cost).map(|cost| cost.nano).max().unwrap_or(0);
+    Ok(Estimate { held, output_cap, nano })
+}

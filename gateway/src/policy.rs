@@ -1,0 +1,41 @@
+//! Who may what. Owns the Rego, its evaluation and the [`Permit`], the proof that a call was allowed.
+//!
+//! Refuses by default: an undefined decision, an error, a wrong shape, a timeout and an unknown obligation are all
+//! refusals with a rule's name. Start at [`Compiled`]; [`Input`] is what a policy sees, [`source`] where it comes from.
+
+pub mod cache;
+mod calls;
+pub mod compiled;
+pub mod input;
+pub mod permit;
+pub mod reads;
+pub mod source;
+mod walk;
+
+#[cfg(test)]
+mod rego_test;
+
+pub use compiled::{Compiled, PolicyFault};
+pub use input::{BudgetInput, CandidateInput, EstimateInput, Input, RequestInput};
+pub use permit::{Denied, DeniedBy, Permit};
+
+use crate::config::settings::{PolicySettings, TenantRule};
+
+/// Reads the policies, joins the grants of the tenants' rules to their data, and compiles both: all that a World needs.
+pub fn prepare(settings: &PolicySettings, tenants: &[TenantRule]) -> Result<Compiled, PolicyFault> {
+    let bundle = source::load(settings.path.as_deref())?;
+    let mut data = vec![grants(tenants)];
+    data.extend(bundle.data);
+    Compiled::new(bundle.policies, data, settings)
+}
+
+/// `data.weir.grants`: for each level of the tenant path that lists models, the patterns.
+/// A level without a list neither grants nor narrows, so it is left out.
+pub fn grants(tenants: &[TenantRule]) -> serde_json::Value {
+    let levels: serde_json::Map<_, _> = tenants
+        .iter()
+        .filter(|rule| !rule.models.is_empty())
+        .map(|rule| (rule.path.as_str().to_owned(), serde_json::json!(rule.models)))
+        .collect();
+    serde_json::json!({"weir": {"grants": levels}})
+}

@@ -1,0 +1,121 @@
+//! Where policies come from: the shipped bundle, or a folder of `.rego` and data files. Bounded; refuses what is too
+//! large, too deep or unreadable.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::PolicyFault;
+
+/// Files of a policy folder, tests and other files included.
+const FILES_MAX: usize = 1_024;
+/// Folders below the policy folder.
+const DEPTH_MAX: usize = 8;
+/// Bytes of all policies and data together.
+const BYTES_MAX: u64 = 32 << 20;
+
+/// The policies that ship with Weir, as (name, text).
+pub const SHIPPED: [(&str, &str); 1] = [("authz/authz.rego", include_str!("../../../policies/authz/authz.rego"))];
+
+/// Policies and data as read.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Bundle {
+    /// (file name, text) of every `.rego` file but the tests.
+    pub policies: Vec<(String, String)>,
+    /// The documents of `data.json` and `data.yaml` files.
+    pub data: Vec<serde_json::Value>,
+}
+
+/// Reads the folder, or the shipped bundle where none is named. Files ending in `_test.rego` are left out.
+pub fn load(path: Option<&Path>) -> Result<Bundle, PolicyFault> {
+    let Some(folder) = path else {
+        let policies = SHIPPED.map(|(name, text)| (name.to_owned(), text.to_owned())).to_vec();
+        return Ok(Bundle { policies, data: Vec::new() });
+    };
+    let mut bundle = Bundle::default();
+    let mut bytes_left = BYTES_MAX;
+    for file in list(folder)? {
+        read_into(&mut bundle, folder, &file, &mut bytes_left)?;
+    }
+    match bundle.policies.is_empty() {
+        true => Err(PolicyFault::Empty { folder: folder.to_owned() }),
+        false => Ok(bundle),
+    }
+}
+
+/// Every file below the folder, sorted, so that a load doesn't depend on the file system's order.
+fn list(folder: &Path) -> Result<Vec<PathBuf>, PolicyFault> {
+    let unreadable = |path: &Path| {
+        let path = path.to_owned();
+        move |source| PolicyFault::Unreadable { path, source }
+    };
+    let mut files = Vec::new();
+    let mut folders = vec![(folder.to_owned(), 0)];
+    while let Some((path, depth)) = folders.pop() {
+        for entry in fs::read_dir(&path).map_err(unreadable(&path))? {
+            let entry = entry.map_err(unreadable(&path))?;
+            let is_folder = fs::metadata(entry.path()).map_err(unreadable(&entry.path()))?.is_dir();
+            match is_folder {
+                true if depth < DEPTH_MAX => folders.push((entry.path(), depth.saturating_add(1))),
+                true => return Err(PolicyFault::TooMuch { path: entry.path(), what: "folders in one another" }),
+                false => files.push(entry.path()),
+            }
+            if files.len().saturating_add(folders.len()) > FILES_MAX {
+                return Err(PolicyFault::TooMuch { path, what: "files" });
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn read_into(bundle: &mut Bundle, folder: &Path, file: &Path, bytes_left: &mut u64) -> Result<(), PolicyFault> {
+    let name = file.strip_prefix(folder).unwrap_or(file).to_string_lossy().into_owned();
+    let last = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let is_data = matches!(last.as_str(), "data.json" | "data.yaml" | "data.yml");
+    if !is_data && (!last.ends_with(".rego") || last.ends_with("_test.rego")) {
+        return Ok(());
+    }
+    let unreadable = |source| PolicyFault::Unreadable { path: file.to_owned(), source };
+    let length = fs::metadata(file).map_err(unreadable)?.len();
+    *bytes_left =
+        bytes_left.checked_sub(length).ok_or_else(|| PolicyFault::TooMuch { path: file.to_owned(), what: "bytes" })?;
+    let text = fs::read_to_string(file).map_err(unreadable)?;
+    if !is_data {
+        bundle.policies.push((name, text));
+        return Ok(());
+    }
+    let document = match last.ends_with(".json") {
+        true => serde_json::from_str(&text).map_err(|fault| fault.to_string()),
+        false => serde_yaml_ng::from_str(&text).map_err(|fault| fault.to_string()),
+    };
+    bundle.data.push(document.map_err(|text| PolicyFault::Data { name, text })?);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_gives_its_policies_and_data_without_its_tests() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("a")).unwrap();
+        fs::write(folder.path().join("a/x.rego"), "package x").unwrap();
+        fs::write(folder.path().join("a/x_test.rego"), "package x_test").unwrap();
+        fs::write(folder.path().join("a/data.yaml"), "plans: {gold: [1]}").unwrap();
+        fs::write(folder.path().join("data.json"), r#"{"more": true}"#).unwrap();
+        fs::write(folder.path().join("README.md"), "not a policy").unwrap();
+        let bundle = load(Some(folder.path())).unwrap();
+        assert_eq!(bundle.policies, [("a/x.rego".to_owned(), "package x".to_owned())]);
+        assert_eq!(bundle.data, [serde_json::json!({"plans": {"gold": [1]}}), serde_json::json!({"more": true})]);
+    }
+
+    #[test]
+    fn a_folder_without_policies_is_a_fault_not_an_empty_policy() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(load(Some(folder.path())), Err(PolicyFault::Empty { .. })));
+        assert!(matches!(load(Some(&folder.path().join("none"))), Err(PolicyFault::Unreadable { .. })));
+        fs::write(folder.path().join("data.json"), "{").unwrap();
+        assert!(matches!(load(Some(folder.path())), Err(PolicyFault::Data { .. })));
+    }
+}
