@@ -1,0 +1,102 @@
+//! The command line: one file per verb.
+
+pub mod audit;
+pub mod check;
+pub mod date;
+pub mod demo;
+pub mod key;
+pub mod place;
+pub mod serve;
+pub mod usage;
+pub mod when;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::clock;
+
+/// Exit status for wrong settings (sysexits `EX_CONFIG`).
+pub const EX_CONFIG: u8 = 78;
+
+/// Weir, an AI gateway: every call is identified, authorised, limited, routed, metered and recorded.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, about)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run a gateway with a configuration file.
+    Serve(serve::ServeArgs),
+    /// Check a configuration file and say everything that is wrong with it.
+    Check(check::CheckArgs),
+    /// Run a gateway with its own engine and two demo tenants.
+    Demo(demo::DemoArgs),
+    /// Create, list and revoke API keys.
+    Key(key::KeyArgs),
+    /// Report usage and cost.
+    Usage(usage::UsageArgs),
+    /// Verify and list the audit log.
+    Audit(audit::AuditArgs),
+}
+
+/// Runs a verb.
+pub fn run(cli: Cli) -> ExitCode {
+    match cli.verb {
+        Verb::Serve(args) => serve::run(&args),
+        Verb::Demo(args) => demo::run(&args),
+        Verb::Check(args) => {
+            let done = check::run(&args, serve::deeper, &mut std::io::stdout());
+            done.map_or_else(|error| fail(&error, error.exit_code()), |()| ExitCode::SUCCESS)
+        }
+        Verb::Key(args) => block_on(async {
+            let done = key::run(&args, clock::unix_ms(), &mut std::io::stdout()).await;
+            done.map_or_else(|error| fail(&error, error.exit_code()), |()| ExitCode::SUCCESS)
+        }),
+        Verb::Usage(args) => block_on(async {
+            let done = usage::run(&args, clock::unix_ms(), &mut std::io::stdout()).await;
+            done.map_or_else(|error| fail(&error, error.exit_code()), |()| ExitCode::SUCCESS)
+        }),
+        Verb::Audit(args) => block_on(async {
+            let done = audit::run(&args, &mut std::io::stdout()).await;
+            done.map_or_else(|error| fail(&error, error.exit_code()), ExitCode::from)
+        }),
+    }
+}
+
+/// Says what went wrong, with every cause behind it. A reader that has seen enough (`… | head -1`) is told nothing.
+pub(crate) fn fail(error: &(dyn std::error::Error + 'static), code: u8) -> ExitCode {
+    if reader_is_gone(error) {
+        return ExitCode::from(code);
+    }
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let said = inner.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = inner.source();
+    }
+    eprintln!("weir: {text}");
+    ExitCode::from(code)
+}
+
+fn reader_is_gone(error: &(dyn std::error::Error + 'static)) -> bool {
+    let broken = |error: &(dyn std::error::Error + 'static)| {
+        error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    };
+    std::iter::successors(Some(error), |error| error.source()).any(broken)
+}
+
+fn block_on(work: impl Future<Output = ExitCode>) -> ExitCode {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(work),
+        Err(error) => fail(&error, 1),
+    }
+}

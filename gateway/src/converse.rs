@@ -1,0 +1,335 @@
+//! Calls a deployment, passes its reply on, falls back before the first event of a reply and never after.
+//!
+//! Start at [`converse`]. [`client`] is the near side, [`stream`] and [`whole`] pass the two kinds of reply on.
+
+pub mod client;
+pub mod filter;
+pub mod inflate;
+pub mod status;
+pub mod stream;
+pub mod vigil;
+pub mod whole;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_wire::envelope::{CapName, Edits, Envelope};
+use weir_wire::fault::Endpoint;
+
+use crate::clock;
+use crate::config::settings::{DeploymentRule, Provider};
+use crate::exchange::{Books, CallId, Live, Outcome};
+use crate::identity::Subject;
+use crate::journal::Opening;
+use crate::policy::Permit;
+use crate::privacy::Redacted;
+use crate::providers::{self, CallFault, CallHead, Reply, Stage};
+use crate::refusal::Refusal;
+use crate::routing::Setback;
+use crate::running::Running;
+use crate::usage::meter::Held;
+use crate::world::World;
+
+pub use client::Client;
+pub use vigil::{Cut, Vigil};
+
+/// First wait before the same deployment is tried again; doubled each time, with jitter.
+const BACKOFF: Duration = Duration::from_millis(100);
+
+/// What a conversation needs to know of its call.
+pub struct Talk<'a> {
+    /// State that outlives every World.
+    pub running: &'a Running,
+    /// The one World of this call.
+    pub world: &'a World,
+    /// The call.
+    pub call: CallId,
+    /// Unix milliseconds at its birth.
+    pub born_ms: u64,
+    /// Who calls.
+    pub subject: &'a Subject,
+    /// The request.
+    pub envelope: &'a Envelope,
+    /// Proof of the decision.
+    pub permit: &'a Permit,
+    /// Deployments in the order of attempts; never empty.
+    pub order: &'a [Arc<DeploymentRule>],
+    /// Tokens held.
+    pub held: Held,
+    /// Output cap per choice to send upstream.
+    pub output_cap: u32,
+    /// The client's trace context.
+    pub traceparent: Option<&'a str>,
+}
+
+/// How a conversation ended.
+#[derive(Debug)]
+pub enum End {
+    /// The whole reply was handed over.
+    Completed,
+    /// The client went away.
+    HungUp,
+    /// Nothing was sent to the client yet: the story renders this.
+    Refused(Refusal),
+    /// The upstream's own refusal of the caller's request was passed on, with its status.
+    Passed(u16),
+    /// The reply had begun; an error event was sent.
+    Broken(Outcome, Refusal),
+}
+
+/// How one attempt ended.
+enum Step {
+    /// The conversation is over.
+    Over(End),
+    /// Another attempt may help; on the same deployment only if this one can't have worked on the request.
+    Next { refusal: Refusal, wait: Option<Duration>, repeatable: bool },
+}
+
+/// Tries the deployments in order until one replies.
+pub async fn converse(talk: &Talk<'_>, books: &mut Books, client: &mut Client<'_>) -> End {
+    let retry = talk.world.settings.retry;
+    talk.running.retries.earn();
+    let mut last = Refusal::NoDeployment { retry_after: None };
+    let (mut wait, mut repeatable) = (None, true);
+    for number in 0..retry.attempts_max {
+        let round = usize::from(number);
+        let Some(deployment) = round.checked_rem(talk.order.len()).and_then(|at| talk.order.get(at)) else { break };
+        if number > 0 && !talk.running.retries.spend() {
+            break;
+        }
+        if round >= talk.order.len() {
+            if !repeatable {
+                break;
+            }
+            let Some(pause) = pause(number, wait, retry.wait_max, talk.call) else { break };
+            if let Err(cut) = Vigil::new(talk).guard(client, tokio::time::sleep(pause)).await {
+                return cut_end(cut, client).await;
+            }
+        }
+        match attempt(talk, books, client, deployment, number).await {
+            // The head of a stream is out already, so a refusal can only be told inside it.
+            Step::Over(End::Refused(refusal)) if client.has_begun() => return broken_off(client, refusal).await,
+            Step::Over(end) => return end,
+            Step::Next { refusal, wait: hint, repeatable: again } => {
+                (last, wait, repeatable) = (refusal, hint, repeatable && again);
+            }
+        }
+    }
+    if client.has_begun() {
+        return broken_off(client, last).await;
+    }
+    End::Refused(last)
+}
+
+async fn broken_off(client: &mut Client<'_>, refusal: Refusal) -> End {
+    client.fail(&refusal).await;
+    End::Broken(Outcome::StreamBroken, refusal)
+}
+
+/// Wait before the same deployment is tried again; `None` where the upstream asked for more patience than we have.
+fn pause(number: u16, hint: Option<Duration>, wait_max: Duration, call: CallId) -> Option<Duration> {
+    if let Some(hint) = hint {
+        return (hint <= wait_max).then_some(hint);
+    }
+    let doubled = BACKOFF.saturating_mul(1_u32.checked_shl(u32::from(number)).unwrap_or(u32::MAX));
+    // Full jitter (Brooker 2015) from the call id's random bits: no two calls come back in step.
+    let dice = u32::try_from(call.0.as_u128() & 0xFFFF).unwrap_or(0);
+    Some(doubled.min(wait_max).saturating_mul(dice).checked_div(0x1_0000).unwrap_or(BACKOFF))
+}
+
+async fn attempt(
+    talk: &Talk<'_>,
+    books: &mut Books,
+    client: &mut Client<'_>,
+    deployment: &Arc<DeploymentRule>,
+    number: u16,
+) -> Step {
+    let body = match Redacted::unchanged(talk.envelope.splice(edits(talk, deployment)), talk.permit) {
+        Ok(body) => body,
+        Err(refusal) => return Step::Over(End::Refused(refusal)),
+    };
+    // The opening is in the kernel's hands before a byte leaves: a crash from here on is charged and recorded.
+    if let Err(refusal) = open(talk, books, deployment, number).await {
+        return Step::Over(End::Refused(refusal));
+    }
+    books.begin(Live::new(deployment.clone(), number, talk.held, clock::instant()));
+    let head = CallHead {
+        call: talk.call,
+        endpoint: talk.envelope.endpoint,
+        stream: talk.envelope.stream,
+        allowance: talk.held.output,
+        output_tokens: talk.output_cap,
+        traceparent: talk.traceparent,
+    };
+    let Some(reservation) = books.reservation.as_mut() else {
+        return Step::Over(End::Refused(Refusal::Internal { what: "no reservation".to_owned() }));
+    };
+    let sending = providers::call(&talk.running.transport, talk.permit, reservation, &body, deployment, &head);
+    let reply = match Vigil::new(talk).guard(client, sending).await {
+        Ok(Ok(reply)) => reply,
+        Ok(Err(fault)) => return unanswered(talk, books, deployment, fault),
+        Err(cut) => {
+            books.end_live(talk.world, cut.outcome(), Some(cut.reason()));
+            return Step::Over(cut_end(cut, client).await);
+        }
+    };
+    answered(talk, books, client, deployment, reply).await
+}
+
+/// What Weir itself sets in the client's bytes.
+fn edits<'a>(talk: &Talk<'_>, deployment: &'a DeploymentRule) -> Edits<'a> {
+    Edits {
+        model: Some(&deployment.model),
+        include_usage: talk.envelope.stream,
+        continuous_usage: talk.envelope.stream && deployment.provider == Provider::Engine,
+        output_cap: cap_name(talk, deployment).map(|name| (name, talk.output_cap)),
+    }
+}
+
+/// The member that caps the output where the client names none; its own choice stays.
+///
+/// Newer chat models refuse `max_tokens`; the older endpoint knows nothing else. The own engine is told by a header:
+/// there the cap gives way to the end of the context, where a member that does not fit is an error.
+fn cap_name(talk: &Talk<'_>, deployment: &DeploymentRule) -> Option<CapName> {
+    match (deployment.provider, talk.envelope.endpoint) {
+        (Provider::Engine, _) => talk.envelope.cap_name,
+        (Provider::OpenAi, Endpoint::ChatCompletions) => Some(CapName::MaxCompletionTokens),
+        (Provider::OpenAi, Endpoint::Completions | Endpoint::Models) => Some(CapName::MaxTokens),
+    }
+}
+
+async fn open(talk: &Talk<'_>, books: &mut Books, deployment: &DeploymentRule, number: u16) -> Result<(), Refusal> {
+    let held = talk.held;
+    let price = talk.world.prices.cost(&deployment.price_provider, &deployment.model, held.input, held.output);
+    let opening = Opening {
+        call: talk.call,
+        attempt: number,
+        at_ms: talk.born_ms,
+        tenant: talk.subject.tenant.clone(),
+        key: talk.subject.key.clone(),
+        endpoint: talk.envelope.endpoint.path().into(),
+        model: talk.envelope.model.as_str().into(),
+        deployment: deployment.name.clone(),
+        provider: deployment.provider.name().into(),
+        upstream_model: deployment.model.clone(),
+        held_input_tokens: held.input,
+        held_output_tokens: held.output,
+        held_nano: price.map_err(|_| Refusal::Unpriced)?.nano,
+    };
+    let journal = books.journal.as_mut().ok_or(Refusal::JournalUnavailable)?;
+    journal.open(&opening).await.map_err(|_| Refusal::JournalUnavailable)
+}
+
+/// The attempt gave no reply.
+fn unanswered(talk: &Talk<'_>, books: &mut Books, deployment: &Arc<DeploymentRule>, fault: CallFault) -> Step {
+    if fault.stage == Stage::Before {
+        books.not_reached();
+    }
+    books.end_live(talk.world, Outcome::UpstreamError, Some(fault.why));
+    cool(talk, deployment, Setback::Capacity(None));
+    let refusal = match fault.timed_out {
+        true => Refusal::UpstreamTimeout { why: fault.why },
+        false => Refusal::UpstreamUnreachable { why: fault.why },
+    };
+    // A request that was sent may have been worked on: another deployment may take over, the same must not run it
+    // twice.
+    Step::Next { refusal, wait: None, repeatable: fault.stage == Stage::Before }
+}
+
+async fn answered(
+    talk: &Talk<'_>,
+    books: &mut Books,
+    client: &mut Client<'_>,
+    deployment: &Arc<DeploymentRule>,
+    reply: Reply,
+) -> Step {
+    let status = reply.head().map_or(0, |head| head.status.as_u16());
+    books.replied(status);
+    let passed = match status::classify(status, reply.head()) {
+        status::Class::Success => {
+            if talk.envelope.stream {
+                stream::pass(talk, books, client, reply).await
+            } else {
+                whole::pass(talk, books, client, reply).await
+            }
+        }
+        status::Class::CallerFault => whole::pass_error(talk, books, client, reply, status).await,
+        status::Class::Account => {
+            books.not_reached();
+            Err(Failed { refusal: Refusal::UpstreamAccount { status }, setback: Setback::Account })
+        }
+        status::Class::Capacity(retry_after) => {
+            books.not_reached();
+            let refusal = Refusal::UpstreamFailed { status, retry_after };
+            Err(Failed { refusal, setback: Setback::Capacity(retry_after) })
+        }
+    };
+    match passed {
+        Ok(end) => {
+            settle_attempt(talk, books, deployment, &end);
+            Step::Over(end)
+        }
+        Err(failed) => {
+            books.end_live(talk.world, Outcome::UpstreamError, Some(failed.refusal.code()));
+            cool(talk, deployment, failed.setback);
+            let wait = failed.refusal.face().retry_after;
+            // A status says that it did not serve; a reply that broke off was worked on, and must not be run twice.
+            let repeatable = matches!(failed.setback, Setback::Account) || is_status(&failed.refusal);
+            Step::Next { refusal: failed.refusal, wait, repeatable }
+        }
+    }
+}
+
+fn is_status(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::UpstreamFailed { .. })
+}
+
+/// A reply that failed before its first event reached the client.
+pub(crate) struct Failed {
+    pub(crate) refusal: Refusal,
+    pub(crate) setback: Setback,
+}
+
+impl Failed {
+    pub(crate) fn invalid(why: &'static str) -> Self {
+        Self { refusal: Refusal::UpstreamInvalid { why }, setback: Setback::Capacity(None) }
+    }
+}
+
+fn settle_attempt(talk: &Talk<'_>, books: &mut Books, deployment: &Arc<DeploymentRule>, end: &End) {
+    let (outcome, reason) = match end {
+        End::Completed => (Outcome::Completed, None),
+        End::HungUp => (Outcome::HungUp, Some("client_hung_up")),
+        End::Refused(refusal) => (Outcome::UpstreamError, Some(refusal.code())),
+        End::Passed(_) => (Outcome::UpstreamError, Some("caller_fault")),
+        End::Broken(outcome, refusal) => (*outcome, Some(refusal.code())),
+    };
+    books.end_live(talk.world, outcome, reason);
+    match outcome {
+        Outcome::StreamBroken => cool(talk, deployment, Setback::Capacity(None)),
+        Outcome::Completed => talk.running.health.succeeded(&deployment.name),
+        Outcome::Refused
+        | Outcome::UpstreamError
+        | Outcome::HungUp
+        | Outcome::Revoked
+        | Outcome::Failed
+        | Outcome::Interrupted => {}
+    }
+}
+
+fn cool(talk: &Talk<'_>, deployment: &Arc<DeploymentRule>, setback: Setback) {
+    let cooldown = talk.world.settings.retry.cooldown;
+    talk.running.health.failed(&deployment.name, setback, cooldown, clock::instant());
+}
+
+/// The end of a conversation that the client or a revocation cut.
+pub(crate) async fn cut_end(cut: Cut, client: &mut Client<'_>) -> End {
+    match cut {
+        Cut::HungUp => End::HungUp,
+        Cut::Revoked if client.has_begun() => {
+            client.fail(&Refusal::KeyRevoked).await;
+            End::Broken(Outcome::Revoked, Refusal::KeyRevoked)
+        }
+        Cut::Revoked => End::Refused(Refusal::KeyRevoked),
+    }
+}

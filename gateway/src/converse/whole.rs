@@ -1,0 +1,135 @@
+//! Passes a reply on that comes in one piece: read whole, checked, metered, handed over.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use serde::Deserialize;
+use weir_wire::delta::Usage;
+
+use super::inflate::Inflate;
+use super::{Client, End, Failed, Talk, Vigil, cut_end};
+use crate::bounds::REPLY_BYTES_MAX;
+use crate::clock;
+use crate::config::settings::Secret;
+use crate::exchange::Books;
+use crate::providers::Reply;
+use crate::refusal::Refusal;
+
+/// What is read of a whole reply. Parsing it also proves that it is JSON of the right shape.
+#[derive(Deserialize)]
+struct Summary<'a> {
+    #[serde(default)]
+    usage: Option<Usage>,
+    #[serde(default, borrow)]
+    choices: Vec<Choice<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(default, borrow)]
+    finish_reason: Option<std::borrow::Cow<'a, str>>,
+}
+
+/// Passes a successful reply on.
+///
+/// # Errors
+/// [`Failed`] where the reply is unusable; nothing has reached the client then.
+pub(super) async fn pass(
+    talk: &Talk<'_>,
+    books: &mut Books,
+    client: &mut Client<'_>,
+    reply: Reply,
+) -> Result<End, Failed> {
+    let (body, reply) = match read(talk, client, reply).await? {
+        Ok(read) => read,
+        Err(end) => return Ok(end),
+    };
+    let summary: Summary<'_> = serde_json::from_slice(&body).map_err(|_| Failed::invalid("not_json"))?;
+    if summary.choices.is_empty() {
+        return Err(Failed::invalid("no_choices"));
+    }
+    if let Some(live) = books.live.as_mut() {
+        live.first_token = Some(clock::instant());
+        live.meter.event(body.len());
+        summary.usage.iter().for_each(|usage| live.meter.report(usage));
+        let reason = summary.choices.iter().filter_map(|choice| choice.finish_reason.as_deref()).next_back();
+        live.meter.finish_reason = reason.map(Arc::from);
+    }
+    talk.running.transport.release(reply).await;
+    books.set_free();
+    match client.whole(200, "application/json", body).await {
+        Ok(()) => Ok(End::Completed),
+        Err(_) => Ok(End::HungUp),
+    }
+}
+
+/// Passes the upstream's refusal of the caller's own request on.
+pub(super) async fn pass_error(
+    talk: &Talk<'_>,
+    books: &mut Books,
+    client: &mut Client<'_>,
+    reply: Reply,
+    status: u16,
+) -> Result<End, Failed> {
+    books.not_reached();
+    let body = match read(talk, client, reply).await? {
+        Ok((body, reply)) => {
+            talk.running.transport.release(reply).await;
+            body
+        }
+        Err(end) => return Ok(end),
+    };
+    let readable = serde_json::from_slice::<serde_json::Value>(&body).is_ok_and(|value| value.get("error").is_some());
+    // The head of a stream may be out already, where another deployment fell silent before.
+    if !readable || client.has_begun() || leaks(&body, talk) {
+        return Ok(End::Refused(Refusal::Malformed {
+            message: format!("the model's server refused the request with status {status}"),
+            param: None,
+            code: "upstream_refused_request",
+        }));
+    }
+    books.set_free();
+    match client.whole(status, "application/json", body).await {
+        Ok(()) => Ok(End::Passed(status)),
+        Err(_) => Ok(End::HungUp),
+    }
+}
+
+/// Whether a JSON text for the client holds one of Weir's own upstream credentials, in whatever spelling.
+pub(super) fn leaks(body: &[u8], talk: &Talk<'_>) -> bool {
+    let plain = serde_json::from_slice::<serde_json::Value>(body).map(|value| value.to_string()).unwrap_or_default();
+    let finds = |text: &[u8], secret: &Secret| memchr::memmem::find(text, secret.expose()).is_some();
+    let holds = |secret: &Secret| finds(body, secret) || finds(plain.as_bytes(), secret);
+    talk.order.iter().any(|deployment| deployment.api_key.as_ref().is_some_and(holds))
+}
+
+async fn read(
+    talk: &Talk<'_>,
+    client: &mut Client<'_>,
+    mut reply: Reply,
+) -> Result<Result<(Bytes, Reply), End>, Failed> {
+    let encoding = reply.head().and_then(|head| head.headers.get("content-encoding")?.to_str().ok());
+    let mut inflate = Inflate::new(encoding).ok_or(Failed::invalid("content_encoding"))?;
+    let (mut vigil, mut body, mut single) = (Vigil::new(talk), BytesMut::new(), None);
+    loop {
+        match vigil.guard(client, reply.chunk()).await {
+            Ok(Ok(Some(chunk))) => {
+                let plain = inflate.push(chunk).map_err(|_| Failed::invalid("gzip"))?;
+                if body.is_empty() && single.is_none() {
+                    single = Some(plain);
+                    continue;
+                }
+                if let Some(first) = single.take() {
+                    body.extend_from_slice(&first);
+                }
+                body.extend_from_slice(&plain);
+                if body.len() > REPLY_BYTES_MAX {
+                    return Err(Failed::invalid("reply_too_large"));
+                }
+            }
+            Ok(Ok(None)) => return Ok(Ok((single.unwrap_or_else(|| body.freeze()), reply))),
+            Ok(Err(_)) => return Err(Failed::invalid("cut")),
+            Err(cut) => return Ok(Err(cut_end(cut, client).await)),
+        }
+    }
+}

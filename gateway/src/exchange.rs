@@ -1,0 +1,330 @@
+//! The spine: what is known of one client call, and how it may end.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use weir_wire::envelope::Envelope;
+use weir_wire::fault::Endpoint;
+
+use crate::clock;
+use crate::config::settings::{DeploymentRule, Provider};
+use crate::identity::KeyId;
+use crate::identity::keyring::Identified;
+use crate::journal::JournalPermit;
+use crate::limits::{Reservation, Slot};
+use crate::refusal::Refusal;
+use crate::running::{InFlight, Running};
+use crate::settle;
+use crate::usage::meter::{Held, Meter, Reading};
+use crate::world::World;
+
+/// A call's id, UUIDv7: the idempotency key of everything written about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct CallId(#[serde(with = "uuid_text")] pub uuid::Uuid);
+
+/// Random bytes of one id.
+const RANDOM_BYTES: usize = 10;
+/// Random bytes that are asked of the system at a time: one system call for 51 ids.
+const POOL_BYTES: usize = 512;
+
+thread_local! {
+    /// Random bytes that no id has used yet.
+    static POOL: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl CallId {
+    /// A new id, of this millisecond since the Unix epoch.
+    pub fn at(unix_ms: u64) -> Self {
+        let random = POOL.with_borrow_mut(|pool| {
+            if pool.len() < RANDOM_BYTES {
+                pool.resize(POOL_BYTES, 0);
+                if getrandom::fill(pool).is_err() {
+                    pool.clear();
+                }
+            }
+            let rest = pool.len().checked_sub(RANDOM_BYTES)?;
+            let random = pool.get(rest..)?.try_into().ok();
+            pool.truncate(rest);
+            random
+        });
+        match random {
+            Some(random) => Self(uuid::Builder::from_unix_timestamp_millis(unix_ms, &random).into_uuid()),
+            None => Self(uuid::Uuid::now_v7()),
+        }
+    }
+}
+
+/// An id as its 36 characters of text.
+mod uuid_text {
+    use std::borrow::Cow;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use uuid::Uuid;
+
+    pub(super) fn serialize<S: Serializer>(id: &Uuid, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(id.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Uuid, D::Error> {
+        let text = Cow::<'de, str>::deserialize(from)?;
+        Uuid::parse_str(&text).map_err(D::Error::custom)
+    }
+}
+
+/// How a call ended. Exactly one per call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The whole reply was handed to the client.
+    Completed,
+    /// Weir refused the call; the reason code says why.
+    Refused,
+    /// The upstream's own error was passed on (4xx or 5xx before the first byte of a reply).
+    UpstreamError,
+    /// The upstream failed after the first byte; the client got an explicit error event.
+    StreamBroken,
+    /// The client went away first.
+    HungUp,
+    /// The key was revoked while its reply was running.
+    Revoked,
+    /// A fault of Weir's own; the client got a 500 or an error event.
+    Failed,
+    /// Weir died with the call open; written at the next start.
+    Interrupted,
+}
+
+/// Where an attempt's token counts come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UsageSource {
+    /// Counted by the own engine.
+    Exact,
+    /// Reported by the provider.
+    Provider,
+    /// Estimated by Weir: nothing else was known.
+    Estimated,
+    /// The upstream did no work (it was not reached, or it refused).
+    None,
+}
+
+/// One upstream attempt: one usage row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Position in the call, from 0.
+    pub attempt: u16,
+    /// Deployment's name in the configuration.
+    pub deployment: Arc<str>,
+    /// Provider's name: `engine`, `openai`.
+    pub provider: Arc<str>,
+    /// Model as the deployment knows it.
+    pub model: Arc<str>,
+    /// HTTP status of the upstream; 0 where it gave none.
+    pub status: u16,
+    /// How this attempt ended.
+    pub outcome: Outcome,
+    /// A short reason code where it failed: `connect_timeout`, `status_503`.
+    pub reason: Option<Arc<str>>,
+    /// Prompt tokens.
+    pub input_tokens: u64,
+    /// Completion tokens.
+    pub output_tokens: u64,
+    /// Where the counts come from.
+    pub source: UsageSource,
+    /// Cost in nano-dollars.
+    pub cost_nano: i64,
+    /// Version of the price that was applied; empty where nothing was priced.
+    pub price_version: Arc<str>,
+    /// Milliseconds from the start of the attempt to its first token; `None` if there was none.
+    pub first_token_ms: Option<u32>,
+    /// Milliseconds from the start of the attempt to its end.
+    pub total_ms: u32,
+    /// The model's own finish reason.
+    pub finish_reason: Option<Arc<str>>,
+}
+
+/// One client call, its members in the order in which they become known. Only `proxy.rs` assigns them.
+pub struct Exchange {
+    /// State that outlives every World.
+    pub running: Arc<Running>,
+    /// The one World of this call.
+    pub world: Arc<World>,
+    /// The call.
+    pub call: CallId,
+    /// When it was born.
+    pub born: Instant,
+    /// Unix milliseconds at its birth.
+    pub born_ms: u64,
+    /// Counts the call as running until it is settled.
+    pub guard: InFlight,
+    /// The endpoint.
+    pub endpoint: Option<Endpoint>,
+    /// Public id of the key that was presented, also where it was refused.
+    pub key: Option<KeyId>,
+    /// Who calls, and what the key alone says.
+    pub caller: Option<Identified>,
+    /// The request.
+    pub envelope: Option<Arc<Envelope>>,
+    /// The decision's rule.
+    pub rule: Option<Arc<str>>,
+    /// What has to be settled.
+    pub books: Books,
+    /// Why the call ended early.
+    pub refusal: Option<Refusal>,
+    /// Status handed to the client; 0 where none was.
+    pub status: u16,
+    /// How the call ended; `None` after a panic.
+    pub outcome: Option<Outcome>,
+}
+
+impl Exchange {
+    /// A call that has just arrived: it takes its place in the journal now, so that settling never waits.
+    pub fn born(running: Arc<Running>) -> Self {
+        let world = running.world.load_full();
+        let guard = running.in_flight.enter();
+        let journal = running.journal.permit().ok();
+        let born_ms = clock::unix_ms();
+        Self {
+            world,
+            call: CallId::at(born_ms),
+            born: clock::instant(),
+            born_ms,
+            guard,
+            endpoint: None,
+            key: None,
+            caller: None,
+            envelope: None,
+            rule: None,
+            books: Books { journal, slot: None, reservation: None, attempts: Vec::new(), live: None },
+            refusal: None,
+            status: 0,
+            outcome: None,
+            running,
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        settle::settle(self);
+    }
+}
+
+/// What has to be settled whatever happens: the journal's place, the caller's place, the tokens held, the attempts.
+pub struct Books {
+    /// The place in the journal; taken at birth, used up by the closing.
+    pub journal: Option<JournalPermit>,
+    /// Request rate and concurrency.
+    pub slot: Option<Slot>,
+    /// Tokens held.
+    pub reservation: Option<Reservation>,
+    /// Attempts that ended.
+    pub attempts: Vec<Attempt>,
+    /// The attempt that is running.
+    pub live: Option<Live>,
+}
+
+/// An attempt that is running.
+pub struct Live {
+    /// Who serves it.
+    pub deployment: Arc<DeploymentRule>,
+    /// Position in the call.
+    pub number: u16,
+    /// When it began.
+    pub started: Instant,
+    /// What it has used so far.
+    pub meter: Meter,
+    /// When the first part of the answer came.
+    pub first_token: Option<Instant>,
+    /// The upstream's status; 0 before its reply.
+    pub status: u16,
+    held: Held,
+    /// False once it is known that the upstream did no work.
+    worked: bool,
+}
+
+impl Live {
+    /// An attempt that is about to be sent.
+    pub fn new(deployment: Arc<DeploymentRule>, number: u16, held: Held, now: Instant) -> Self {
+        let meter = Meter::default();
+        Self { deployment, number, started: now, meter, first_token: None, status: 0, held, worked: true }
+    }
+}
+
+impl Books {
+    /// An attempt begins.
+    pub fn begin(&mut self, live: Live) {
+        self.live = Some(live);
+    }
+
+    /// The upstream replied with `status`.
+    pub fn replied(&mut self, status: u16) {
+        if let Some(live) = self.live.as_mut() {
+            live.status = status;
+        }
+    }
+
+    /// The upstream did no work for the running attempt.
+    pub fn not_reached(&mut self) {
+        if let Some(live) = self.live.as_mut() {
+            live.worked = false;
+        }
+    }
+
+    /// The running attempt ends: it becomes a row, priced by `world`.
+    pub fn end_live(&mut self, world: &World, outcome: Outcome, reason: Option<&str>) {
+        let Some(live) = self.live.take() else { return };
+        let rule = &live.deployment;
+        let reported = match rule.provider {
+            Provider::Engine => UsageSource::Exact,
+            Provider::OpenAi => UsageSource::Provider,
+        };
+        let reading = if live.worked { live.meter.reading(live.held, reported) } else { Reading::NONE };
+        let price = match reading.source {
+            UsageSource::None => None,
+            UsageSource::Exact | UsageSource::Provider | UsageSource::Estimated => {
+                world.prices.cost(&rule.price_provider, &rule.model, reading.input, reading.output).ok()
+            }
+        };
+        let since = |from: Instant, to: Instant| {
+            u32::try_from(to.saturating_duration_since(from).as_millis()).unwrap_or(u32::MAX)
+        };
+        self.attempts.push(Attempt {
+            attempt: live.number,
+            deployment: rule.name.clone(),
+            provider: rule.provider.name().into(),
+            model: rule.model.clone(),
+            status: live.status,
+            outcome,
+            reason: reason.map(Arc::from),
+            input_tokens: reading.input,
+            output_tokens: reading.output,
+            source: reading.source,
+            cost_nano: price.as_ref().map_or(0, |price| price.nano),
+            price_version: price.map_or_else(|| "".into(), |price| price.version),
+            first_token_ms: live.first_token.map(|at| since(live.started, at)),
+            total_ms: since(live.started, clock::instant()),
+            finish_reason: live.meter.finish_reason,
+        });
+    }
+
+    /// Gives the place and the held tokens back, at what is used so far. Done just before the last bytes of a reply, so
+    /// that a caller's next call never meets this one; what was given back is not given twice.
+    pub fn set_free(&mut self) {
+        let running = self.live.as_ref().filter(|live| live.worked);
+        let running = running.map_or(Reading::NONE, |live| live.meter.reading(live.held, UsageSource::Estimated));
+        let used = self.tokens().saturating_add(running.input).saturating_add(running.output);
+        if let Some(reservation) = self.reservation.take() {
+            reservation.settle(used);
+        }
+        drop(self.slot.take());
+    }
+
+    /// Tokens used by all attempts.
+    pub fn tokens(&self) -> u64 {
+        self.attempts
+            .iter()
+            .fold(0, |sum, attempt| sum.saturating_add(attempt.input_tokens).saturating_add(attempt.output_tokens))
+    }
+}

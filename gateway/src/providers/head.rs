@@ -1,0 +1,98 @@
+//! The head of an upstream request. Nothing of the client's head is copied but its trace context: identity travels
+//! as data, and a client can't smuggle a header into an upstream.
+
+use pingora::http::RequestHeader;
+use weir_wire::fault::Endpoint;
+
+use crate::config::settings::{Address, DeploymentRule, Provider};
+use crate::exchange::CallId;
+
+/// What the head says of the call.
+#[derive(Debug, Clone, Copy)]
+pub struct CallHead<'a> {
+    /// The call; the own engine registers it for aborts and allowances.
+    pub call: CallId,
+    /// The endpoint.
+    pub endpoint: Endpoint,
+    /// Whether a stream is wanted.
+    pub stream: bool,
+    /// Completion tokens that the own engine may make, over all choices.
+    pub allowance: u64,
+    /// Completion tokens of one choice where the body names no cap (the own engine only).
+    pub output_tokens: u32,
+    /// The client's `traceparent`, where it is well-formed.
+    pub traceparent: Option<&'a str>,
+}
+
+impl CallHead<'_> {
+    /// Builds the head for `deployment` with a body of `body_len` bytes.
+    pub fn build(&self, deployment: &DeploymentRule, body_len: usize) -> pingora::Result<Box<RequestHeader>> {
+        let mut path = String::with_capacity(64);
+        path.push_str(&deployment.base_path);
+        path.push_str(self.endpoint.suffix());
+        let mut head = RequestHeader::build_no_case("POST", path.as_bytes(), Some(12))?;
+        head.insert_header("host", host(&deployment.address))?;
+        head.insert_header("content-type", "application/json")?;
+        head.insert_header("content-length", body_len.to_string())?;
+        head.insert_header("accept", if self.stream { "text/event-stream" } else { "application/json" })?;
+        head.insert_header("accept-encoding", "identity")?;
+        head.insert_header("user-agent", concat!("weir/", env!("CARGO_PKG_VERSION")))?;
+        if let Some(key) = &deployment.api_key {
+            let mut value = b"Bearer ".to_vec();
+            value.extend_from_slice(key.expose());
+            head.insert_header("authorization", value)?;
+        }
+        if let Some(traceparent) = self.traceparent {
+            head.insert_header("traceparent", traceparent)?;
+        }
+        if deployment.provider == Provider::Engine {
+            head.insert_header("x-weir-call-id", self.call.0.to_string())?;
+            head.insert_header("x-weir-token-allowance", self.allowance.to_string())?;
+            head.insert_header("x-weir-output-tokens", self.output_tokens.to_string())?;
+        }
+        Ok(Box::new(head))
+    }
+}
+
+fn host(address: &Address) -> String {
+    match address {
+        Address::Tcp { host, port, tls, .. } => {
+            let default = if *tls { 443 } else { 80 };
+            let name = if host.contains(':') { format!("[{host}]") } else { host.to_string() };
+            if *port == default { name } else { format!("{name}:{port}") }
+        }
+        Address::Unix(_) => "localhost".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings::Secret;
+    use crate::routing::pick::tests::deployment;
+
+    fn head() -> CallHead<'static> {
+        CallHead {
+            call: CallId(uuid::Uuid::nil()),
+            endpoint: Endpoint::ChatCompletions,
+            stream: true,
+            allowance: 7,
+            output_tokens: 3,
+            traceparent: None,
+        }
+    }
+
+    #[test]
+    fn the_engine_gets_the_call_id_and_a_provider_does_not() {
+        let mut rule = (*deployment("a", 1)).clone();
+        rule.api_key = Some(Secret::new(b"sk-1"));
+        let sent = head().build(&rule, 3).unwrap();
+        assert_eq!(sent.uri.path(), "/v1/chat/completions");
+        assert_eq!(sent.headers["authorization"], "Bearer sk-1");
+        assert_eq!(sent.headers["host"], "127.0.0.1:1");
+        assert!(!sent.headers.contains_key("x-weir-call-id"));
+        rule.provider = Provider::Engine;
+        let sent = head().build(&rule, 3).unwrap();
+        assert_eq!(sent.headers["x-weir-token-allowance"], "7");
+    }
+}

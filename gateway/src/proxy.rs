@@ -1,0 +1,269 @@
+//! THE STORY of one call, from its head to its settlement. Each step says why it stands here and not earlier.
+//!
+//! Only this file assigns an [`Exchange`]'s members; the steps take the two or three values they need and return an
+//! owned result. A step that refuses ends the story; whatever happens, `settle` runs when the exchange is dropped.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use pingora::modules::http::HttpModules;
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType};
+use weir_wire::envelope::Envelope;
+use weir_wire::fault::Endpoint;
+
+use crate::config::settings::DeploymentRule;
+use crate::converse::{self, Client, End, Talk};
+use crate::exchange::{Exchange, Outcome};
+use crate::identity::keyring::Identified;
+use crate::identity::{KeyId, api_key};
+use crate::limits::estimate::{self, Estimate};
+use crate::limits::{Reservation, Slot, headers};
+use crate::policy::input::{BudgetInput, CandidateInput};
+use crate::policy::{Input, Permit};
+use crate::refusal::Refusal;
+use crate::routing;
+use crate::running::Running;
+use crate::telemetry::metric;
+use crate::usage::meter::Held;
+use crate::{catalogue, clock, request, settle};
+
+/// The data plane.
+pub struct Gateway {
+    /// State that outlives every World.
+    pub running: Arc<Running>,
+}
+
+/// The story could not go on: what the client is told.
+type Told = Result<End, Refusal>;
+
+impl Gateway {
+    /// Before a byte of the body is read: may this caller speak at all?
+    fn admit(&self, session: &Session, x: &mut Exchange) -> Result<(), Refusal> {
+        // 1. A place in the journal was taken at birth; without one nothing could be recorded, so nothing is served.
+        if x.books.journal.is_none() {
+            return Err(Refusal::JournalUnavailable);
+        }
+        // 2. A process that is about to stop takes nothing new; what runs may end.
+        if self.running.draining.load(Ordering::Relaxed) {
+            return Err(Refusal::Draining);
+        }
+        // 3. The endpoint comes before identity: a wrong path is no secret, and it decides what is read further on.
+        x.endpoint = Some(request::endpoint(session.req_header())?);
+        request::check_framing(session)?;
+        // 4. Identity, from the head alone: strangers must not make us read their bodies.
+        let head = session.req_header();
+        let presented = api_key::parse(api_key::credential(&head.headers, head.uri.query())?)?;
+        x.key = Some(KeyId(presented.id().into()));
+        let caller = self.running.keyring.identify(&presented, &x.world.peppers, &x.world.tenants, clock::unix_ms())?;
+        // 5. What the head says of the body, before it is paid for with a limit.
+        request::check_head(session.req_header(), x.endpoint, x.world.settings.request)?;
+        // 6. Rate and concurrency, which need no body: the cheapest place to say no to a caller that is known.
+        x.books.slot = Some(self.running.limits.throttle(&x.world.limits, &caller.subject, clock::instant())?);
+        x.caller = Some(caller);
+        Ok(())
+    }
+
+    /// The call itself.
+    async fn tell(&self, session: &mut Session, x: &mut Exchange) -> Told {
+        let (Some(endpoint), Some(caller)) = (x.endpoint, x.caller.clone()) else {
+            return Err(Refusal::Internal { what: "the call was not admitted".to_owned() });
+        };
+        if endpoint == Endpoint::Models {
+            return self.list_models(session, x, &caller).await;
+        }
+        // 7. The body, bounded in size and time: only callers that passed the gate get here.
+        let Some(body) = request::body(session, x.world.settings.request).await? else { return Ok(End::HungUp) };
+        // 8. One canonical parse: what is authorised below is what is forwarded.
+        let envelope = Arc::new(Envelope::parse(body, endpoint)?);
+        x.envelope = Some(envelope.clone());
+        // 9. Who could serve it; a name that nobody serves needs no decision.
+        let world = x.world.clone();
+        let model = world.model(&envelope.model).ok_or_else(|| unknown(&envelope))?;
+        let candidates = world.candidates(model)?;
+        // 10. What it may use at most, at the dearest candidate: policy may depend on it.
+        let estimate = estimate::estimate(&envelope, model, &candidates, &world.prices)?;
+        // 11. The decision: with everything known that a rule may ask for, and before anything is held for the call.
+        let permit = decide(x, &caller, &envelope, &candidates, &estimate)?;
+        // 12. Tokens, on all levels of the tenant path at once: only for calls that are allowed.
+        let held = estimate.held;
+        let tokens = held.input.saturating_add(held.output);
+        x.books.reservation =
+            Some(self.running.limits.reserve(&world.limits, &caller.subject, tokens, clock::instant())?);
+        // 13. The order of attempts, by weight and health: last, since health changes by the second.
+        let now = clock::instant();
+        let dice = dice(x);
+        let order = routing::order(&candidates, |name| self.running.health.cooling(name, now), dice);
+        // 14. The upstream: it demands the permit, the reservation and the redacted body.
+        let traceparent = request::traceparent(session.req_header());
+        let talk = Talk {
+            running: &self.running,
+            world: &world,
+            call: x.call,
+            born_ms: x.born_ms,
+            subject: &caller.subject,
+            envelope: &envelope,
+            permit: &permit,
+            order: &order,
+            held: Held { input: held.input, output: held.output },
+            output_cap: estimate.output_cap,
+            traceparent: traceparent.as_deref(),
+        };
+        let mut client = Client::new(session, reply_headers(x), world.settings.stream.write_stall);
+        let end = converse::converse(&talk, &mut x.books, &mut client).await;
+        x.status = client.status();
+        Ok(end)
+    }
+
+    /// `GET /v1/models`: only what this caller may use.
+    async fn list_models(&self, session: &mut Session, x: &mut Exchange, caller: &Identified) -> Told {
+        let wanted = request::model_id(session.req_header());
+        let body = catalogue::list(&x.world, caller, wanted.as_deref())?;
+        let mut client = Client::new(session, reply_headers(x), x.world.settings.stream.write_stall);
+        x.books.set_free();
+        let end = match client.whole(200, "application/json", Bytes::from(body)).await {
+            Ok(()) => End::Completed,
+            Err(_) => End::HungUp,
+        };
+        x.status = client.status();
+        Ok(end)
+    }
+
+    /// Writes down how the story ended, and tells the client where nobody has yet.
+    async fn conclude(&self, session: &mut Session, x: &mut Exchange, told: Told) {
+        let (outcome, refusal) = match told {
+            Ok(End::Completed) => (Outcome::Completed, None),
+            Ok(End::HungUp) => (Outcome::HungUp, None),
+            Ok(End::Passed(_)) => (Outcome::UpstreamError, None),
+            Ok(End::Broken(outcome, refusal)) => (outcome, Some(refusal)),
+            Ok(End::Refused(refusal)) | Err(refusal) => {
+                x.status = refusal.face().status;
+                let outcome = refusal.outcome();
+                let headers = reply_headers(x);
+                x.books.set_free();
+                request::refuse(session, &refusal, &headers).await;
+                (outcome, Some(refusal))
+            }
+        };
+        if outcome == Outcome::HungUp {
+            session.set_keepalive(None);
+        }
+        if refusal == Some(Refusal::JournalUnavailable) {
+            // The one refusal that can't be on the audit record.
+            metric::unrecorded();
+        }
+        x.outcome = Some(outcome);
+        x.refusal = refusal;
+    }
+}
+
+fn decide(
+    x: &mut Exchange,
+    caller: &Identified,
+    envelope: &Envelope,
+    candidates: &[Arc<DeploymentRule>],
+    estimate: &Estimate,
+) -> Result<Permit, Refusal> {
+    let candidates: Vec<CandidateInput<'_>> = candidates
+        .iter()
+        .map(|rule| CandidateInput { deployment: &rule.name, provider: rule.provider.name(), region: None })
+        .collect();
+    let mut input = Input::of_call(caller, envelope, &envelope.model, &candidates, estimate);
+    if x.world.policy.uncacheable().is_some() {
+        // Only a policy that is evaluated for each call can read this.
+        let left = x.running.limits.remaining(&x.world.limits, &caller.subject, clock::instant());
+        input.budget = BudgetInput { tokens_remaining: left.map(|standing| standing.remaining) };
+    }
+    match x.world.policy.decide(&input) {
+        Ok(permit) => {
+            x.rule = Some(permit.rule().clone());
+            Ok(permit)
+        }
+        Err(denied) => {
+            x.rule = Some(denied.rule.clone());
+            Err(denied.into())
+        }
+    }
+}
+
+fn unknown(envelope: &Envelope) -> Refusal {
+    Refusal::ModelUnknown { model: envelope.model.as_str().into() }
+}
+
+/// The random half of the call's id.
+fn dice(x: &Exchange) -> u64 {
+    u64::try_from(x.call.0.as_u128() & u128::from(u64::MAX)).unwrap_or(0)
+}
+
+/// Headers of every reply: the call's id, and what is left of the caller's limits.
+fn reply_headers(x: &Exchange) -> Vec<(&'static str, String)> {
+    let requests = x.books.slot.as_ref().and_then(Slot::requests);
+    let tokens = x.books.reservation.as_ref().and_then(Reservation::standing);
+    let mut all = headers::quota(requests, tokens);
+    let id = x.call.0.to_string();
+    all.push(("x-request-id", id.clone()));
+    all.push(("x-weir-call-id", id));
+    all
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = Exchange;
+
+    fn new_ctx(&self) -> Exchange {
+        Exchange::born(self.running.clone())
+    }
+
+    /// No modules: nothing may recode or buffer a stream.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn early_request_filter(&self, session: &mut Session, x: &mut Exchange) -> pingora::Result<()> {
+        let Err(refusal) = self.admit(session, x) else { return Ok(()) };
+        // This hook can only fail; `fail_to_proxy` renders what is stored here.
+        x.refusal = Some(refusal);
+        Err(Error::new(ErrorType::new("Refused")))
+    }
+
+    async fn request_filter(&self, session: &mut Session, x: &mut Exchange) -> pingora::Result<bool> {
+        let told = match AssertUnwindSafe(self.tell(session, x)).catch_unwind().await {
+            Ok(told) => told,
+            Err(panic) => Ok(request::after_panic(session, panic).await),
+        };
+        self.conclude(session, x, told).await;
+        Ok(true)
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, _x: &mut Exchange) -> pingora::Result<Box<HttpPeer>> {
+        // Every endpoint takes the converse road; nothing is forwarded natively.
+        Err(Error::new(ErrorType::InternalError))
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, x: &mut Exchange) -> FailToProxy {
+        let refusal = x.refusal.take().unwrap_or_else(|| Refusal::Internal { what: error.etype().as_str().to_owned() });
+        let error_code = refusal.face().status;
+        self.conclude(session, x, Err(refusal)).await;
+        FailToProxy { error_code, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, _session: &mut Session, _error: Option<&Error>, x: &mut Exchange) {
+        settle::settle(x);
+    }
+
+    /// The default holds the whole URI with its query, where keys may stand.
+    fn request_summary(&self, _session: &Session, x: &Exchange) -> String {
+        format!("call {}", x.call.0)
+    }
+
+    /// Refusals are on the audit record; a line of log each would let strangers fill the disk.
+    fn suppress_error_log(&self, _session: &Session, _x: &Exchange, _error: &Error) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests;

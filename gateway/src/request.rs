@@ -1,0 +1,221 @@
+//! Reading a client's request, and refusing one: head, body, and the polite end of a connection.
+
+use std::any::Any;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::Version;
+use pingora::ErrorType;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::Session;
+use tokio::time::timeout;
+use weir_wire::fault::Endpoint;
+
+use crate::config::settings::RequestSettings;
+use crate::converse::End;
+use crate::exchange::Outcome;
+use crate::limits::headers;
+use crate::refusal::Refusal;
+
+/// Bytes of an unwanted body that are read and thrown away, so that the client gets to read the refusal: one that is
+/// still sending when the connection closes sees a reset instead.
+const DRAIN_BYTES_MAX: usize = 128 << 20;
+/// Longest wait for such bytes.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
+
+const MODELS: &str = "/v1/models";
+
+/// The endpoint that a head names.
+pub fn endpoint(head: &RequestHeader) -> Result<Endpoint, Refusal> {
+    let path = head.uri.path();
+    let single_model = path.strip_prefix("/v1/models/").is_some_and(|id| !id.is_empty());
+    let path = if single_model { MODELS } else { path };
+    let endpoint = Endpoint::from_path(path).ok_or(Refusal::UnknownEndpoint)?;
+    match head.method.as_str() == endpoint.method() {
+        true => Ok(endpoint),
+        false => Err(Refusal::MethodNotAllowed { allow: endpoint.method() }),
+    }
+}
+
+/// The id in `/v1/models/ID`, percent-decoding left to the comparison: aliases need none.
+pub fn model_id(head: &RequestHeader) -> Option<String> {
+    head.uri.path().strip_prefix("/v1/models/").map(str::to_owned)
+}
+
+/// What the head says of the body: its type, its encoding, its length.
+pub fn check_head(head: &RequestHeader, endpoint: Option<Endpoint>, limits: RequestSettings) -> Result<(), Refusal> {
+    if endpoint == Some(Endpoint::Models) {
+        return Ok(());
+    }
+    let text = |name: &str| head.headers.get(name).map(|value| value.to_str().unwrap_or("?").trim());
+    let is_json =
+        |kind: &str| kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
+    if text("content-type").is_some_and(|kind| !is_json(kind)) {
+        return Err(Refusal::UnsupportedContentType);
+    }
+    if text("content-encoding").is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+        return Err(Refusal::UnsupportedEncoding);
+    }
+    let length = text("content-length").and_then(|length| length.parse::<usize>().ok());
+    if length.is_some_and(|length| length > limits.body_bytes_max) {
+        return Err(Refusal::BodyTooLarge { max: limits.body_bytes_max });
+    }
+    Ok(())
+}
+
+/// Refuses a head with two framings: Pingora believes the first and takes the second out, but a server before it may
+/// have believed the second. HTTP/1.1 without `host` is refused too (RFC 9112, section 3.2).
+pub fn check_framing(session: &Session) -> Result<(), Refusal> {
+    let Some(http1) = session.downstream_session.as_http1() else { return Ok(()) };
+    let head = session.req_header();
+    let refusal = |message: &str, code| Err(Refusal::Malformed { message: message.to_owned(), param: None, code });
+    if head.version == Version::HTTP_11 && !head.headers.contains_key("host") {
+        return refusal("the `host` header is missing", "missing_host");
+    }
+    // The bytes are only looked at for the few heads that are chunked.
+    let names = |line: &[u8]| line.get(..15).is_some_and(|name| name.eq_ignore_ascii_case(b"content-length:"));
+    let is_chunked = head.headers.contains_key("transfer-encoding");
+    if is_chunked && http1.get_headers_raw_bytes().split(|byte| *byte == b'\n').any(names) {
+        return refusal("`content-length` and `transfer-encoding` in one request", "bad_framing");
+    }
+    Ok(())
+}
+
+/// Reads the whole body; `None` where the client went away before its end.
+pub async fn body(session: &mut Session, limits: RequestSettings) -> Result<Option<Bytes>, Refusal> {
+    if expects_continue(session.req_header()) && session.downstream_session.write_continue_response().await.is_err() {
+        return Ok(None);
+    }
+    match timeout(limits.body_timeout, read(session, limits.body_bytes_max)).await {
+        Ok(read) => read,
+        Err(_) => Err(Refusal::BodyTimeout),
+    }
+}
+
+async fn read(session: &mut Session, max: usize) -> Result<Option<Bytes>, Refusal> {
+    let (mut single, mut body) = (None::<Bytes>, BytesMut::new());
+    loop {
+        let chunk = match session.downstream_session.read_request_body().await {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => return Ok(Some(single.unwrap_or_else(|| body.freeze()))),
+            Err(error) if is_framing(error.etype()) => {
+                // Where this body ends nobody can say, so nothing after it is read as a request.
+                session.set_keepalive(None);
+                return Err(broken_framing());
+            }
+            Err(_) => return Ok(None),
+        };
+        // The common case is one chunk: it passes without a copy.
+        if body.is_empty() && single.is_none() && chunk.len() <= max {
+            single = Some(chunk);
+            continue;
+        }
+        if let Some(first) = single.take() {
+            body.extend_from_slice(&first);
+        }
+        if body.len().saturating_add(chunk.len()) > max {
+            return Err(Refusal::BodyTooLarge { max });
+        }
+        body.extend_from_slice(&chunk);
+    }
+}
+
+/// Whether a body could not be read because of its own bytes; Pingora has no kinds of its own for two of the reasons.
+fn is_framing(kind: &ErrorType) -> bool {
+    matches!(kind, ErrorType::InvalidHTTPHeader | ErrorType::H1Error)
+        || matches!(kind.as_str(), "InvalidChunk" | "InvalidTrailerEnd")
+}
+
+fn broken_framing() -> Refusal {
+    Refusal::Malformed { message: "the body's chunked framing is broken".to_owned(), param: None, code: "bad_framing" }
+}
+
+/// The client's trace context, where it is well-formed (W3C Trace Context, section 3.2).
+pub fn traceparent(head: &RequestHeader) -> Option<String> {
+    let text = head.headers.get("traceparent")?.to_str().ok()?;
+    let is_hex = |part: &str| part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let lengths: Vec<usize> = text.split('-').map(str::len).collect();
+    (lengths == [2, 32, 16, 2] && text.split('-').all(is_hex)).then(|| text.to_owned())
+}
+
+/// Tells the client why, and lets it read that even if it is still sending its body.
+pub async fn refuse(session: &mut Session, refusal: &Refusal, headers: &[(&'static str, String)]) {
+    let Ok(head) = refusal_head(refusal, headers) else { return };
+    let unread = !session.downstream_session.is_body_done();
+    if unread {
+        session.set_keepalive(None);
+    }
+    // A client that went away meanwhile misses nothing.
+    if session.write_response_header(Box::new(head), false).await.is_ok() {
+        session.write_response_body(Some(Bytes::from(refusal.body())), true).await.unwrap_or(());
+    }
+    if unread && !session.is_http2() && !expects_continue(session.req_header()) {
+        drain(session).await;
+    }
+}
+
+/// Whether the client waits for `100 Continue` before it sends its body (RFC 9110, section 10.1.1).
+fn expects_continue(head: &RequestHeader) -> bool {
+    head.headers.get("expect").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+fn refusal_head(refusal: &Refusal, headers: &[(&'static str, String)]) -> pingora::Result<ResponseHeader> {
+    let face = refusal.face();
+    let mut head = ResponseHeader::build_no_case(face.status, Some(16))?;
+    head.insert_header("content-type", "application/json")?;
+    head.insert_header("content-length", refusal.body().len().to_string())?;
+    for (name, value) in headers {
+        head.insert_header(*name, value.as_str())?;
+    }
+    let limits = if let Refusal::Limit(exceeded) = refusal {
+        headers::exceeded(exceeded)
+    } else {
+        face.retry_after.into_iter().flat_map(headers::retry_after).collect()
+    };
+    for (name, value) in limits {
+        head.insert_header(name, value)?;
+    }
+    if face.retry_after.is_none() && face.status != 502 && face.status != 504 {
+        head.insert_header("x-should-retry", "false")?;
+    }
+    if let Refusal::MethodNotAllowed { allow } = refusal {
+        head.insert_header("allow", *allow)?;
+    }
+    if face.status == 401 {
+        head.insert_header("www-authenticate", "Bearer")?;
+    }
+    Ok(head)
+}
+
+/// Reads the rest of the body away, bounded in bytes and time.
+async fn drain(session: &mut Session) {
+    let rest = async {
+        let mut left = DRAIN_BYTES_MAX;
+        while let Ok(Some(chunk)) = session.downstream_session.read_request_body().await {
+            left = left.saturating_sub(chunk.len());
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    timeout(DRAIN_TIME_MAX, rest).await.unwrap_or(());
+}
+
+/// After a panic: what can still be told depends on how far the reply had come.
+pub async fn after_panic(session: &mut Session, panic: Box<dyn Any + Send>) -> End {
+    let refusal = Refusal::Internal { what: panic_text(&*panic) };
+    drop(panic);
+    tracing::error!(%refusal, "a call panicked");
+    if session.response_written().is_none() {
+        return End::Refused(refusal);
+    }
+    session.set_keepalive(None);
+    let event = Bytes::from(refusal.event());
+    session.write_response_body(Some(event), true).await.unwrap_or(());
+    End::Broken(Outcome::Failed, refusal)
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panic".to_owned())
+}

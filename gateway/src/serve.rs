@@ -1,0 +1,345 @@
+//! Starts a gateway and stops it: settings, ledger, World, listeners; then the drain.
+//!
+//! Two kinds of runtimes: Pingora's own for the data plane, one for each of its threads, and a small one for everything
+//! beside it (store, admin API, key refresh, reload, engine), so that a slow disk or a page never delays a token.
+
+use std::fs::DirBuilder;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::apps::HttpServerOptions;
+use pingora::listeners::tls::TlsSettings;
+use pingora::proxy::http_proxy_service;
+use pingora::server::configuration::ServerConf;
+use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::bounds::REVISION_POLL_MS;
+use crate::config::settings::Settings;
+use crate::config::{self, Faults, Loaded};
+use crate::engine::EngineFault;
+use crate::identity::keyring::Keyring;
+use crate::journal::{Journal, JournalError};
+use crate::limits::Limits;
+use crate::providers::Transport;
+use crate::proxy::Gateway;
+use crate::routing::{Health, RetryBudget};
+use crate::running::{Flights, Running};
+use crate::store::sqlite::Create;
+use crate::store::{STORE_FILE, Store, StoreError};
+use crate::tls::{self, TlsFault};
+use crate::world::{World, WorldFault};
+use crate::{admin, clock, engine, key_notes, reload};
+
+/// Longest wait for the data plane's threads once nothing runs any more.
+const PLANE_STOP_MAX: Duration = Duration::from_secs(2);
+/// Longest wait for the engine's end.
+const ENGINE_STOP_MAX: Duration = Duration::from_secs(5);
+/// Longest wait for the ledger at the end.
+const FLUSH_MAX: Duration = Duration::from_secs(10);
+
+/// Why a gateway can't start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeFault {
+    /// The configuration is wrong.
+    #[error("{0}")]
+    Config(#[from] Faults),
+    /// Policy or prices are wrong.
+    #[error(transparent)]
+    World(#[from] WorldFault),
+    /// The data folder can't be used.
+    #[error("data folder `{path}`: {source}")]
+    Data {
+        /// The folder.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The store can't be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The journal can't be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The pepper is another than the stored keys were made with.
+    #[error(transparent)]
+    Pepper(#[from] crate::identity::pepper::WrongPepper),
+    /// An address is taken or not ours.
+    #[error("cannot listen on `{address}`: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Certificate, key or authority can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsFault),
+    /// No runtime.
+    #[error("cannot start threads: {0}")]
+    Threads(std::io::Error),
+    /// The own engine can't run.
+    #[error(transparent)]
+    Engine(#[from] EngineFault),
+}
+
+/// A gateway that is about to run.
+pub struct Prepared {
+    /// State that outlives every World.
+    pub running: Arc<Running>,
+    control: tokio::runtime::Runtime,
+    loaded: Loaded,
+}
+
+/// Reads the configuration and opens the ledger; nothing listens yet.
+pub fn prepare(path: &Path) -> Result<Prepared, ServeFault> {
+    let loaded = config::load(path)?;
+    let settings = &loaded.settings;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let world = World::build(settings.clone(), 1)?;
+    for doubt in world.unpriced() {
+        tracing::warn!("{doubt}");
+    }
+    if let Some(fault) = tls::faults(settings).into_iter().next() {
+        return Err(fault.into());
+    }
+    check_addresses(settings)?;
+    let folder = |source| ServeFault::Data { path: settings.data.display().to_string(), source };
+    DirBuilder::new().recursive(true).mode(0o700).create(&settings.data).map_err(folder)?;
+    let control = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("weir-control")
+        .enable_all()
+        .build()
+        .map_err(ServeFault::Threads)?;
+    let running = control.block_on(open(settings, world))?;
+    Ok(Prepared { running: Arc::new(running), control, loaded })
+}
+
+async fn open(settings: &Settings, world: World) -> Result<Running, ServeFault> {
+    let store = Store::open(&settings.data.join(STORE_FILE), Create::IfMissing).await?;
+    let (journal, replay) = Journal::open(&settings.data, settings.durability).await?;
+    if !replay.interrupted.is_empty() || replay.projected_late > 0 {
+        let (interrupted, late) = (replay.interrupted.len(), replay.projected_late);
+        tracing::warn!(interrupted, late, "the last run did not end properly; its calls are accounted for now");
+    }
+    world.peppers.check(&store.pepper_fingerprints().await?)?;
+    let keyring = Keyring::new();
+    keyring.refresh(&store, clock::unix_ms()).await?;
+    Ok(Running {
+        world: arc_swap::ArcSwap::from_pointee(world),
+        journal,
+        store,
+        keyring,
+        limits: Limits::new(clock::instant()),
+        health: Health::default(),
+        retries: RetryBudget::default(),
+        transport: Transport::new(settings.upstream_ca.as_ref().map(|path| path.display().to_string())),
+        in_flight: Flights::default(),
+        draining: AtomicBool::new(false),
+        listening: AtomicBool::new(false),
+        engine_ready: AtomicBool::new(settings.engine.is_none()),
+        revisions: AtomicU64::new(1),
+    })
+}
+
+/// A taken address is a clear error now and not a retry loop later.
+fn check_addresses(settings: &Settings) -> Result<(), ServeFault> {
+    let data = settings.listeners.iter().map(|listener| listener.address);
+    for address in data.chain([settings.admin.listen]) {
+        TcpListener::bind(address).map_err(|source| ServeFault::Listen { address, source })?;
+    }
+    Ok(())
+}
+
+impl Prepared {
+    /// Serves until a signal, then drains. `when_ready` runs once calls can be served.
+    pub fn serve(self, config: &Path, when_ready: impl FnOnce(&Running) + Send + 'static) -> Result<(), ServeFault> {
+        let Prepared { running, control, loaded } = self;
+        let settings = loaded.settings.clone();
+        let server = data_plane(&settings, running.clone())?;
+        let (stop, stopped) = watch::channel(false);
+        let failed = Arc::new(parking_lot::Mutex::new(None));
+        let mut tasks = tokio::task::JoinSet::new();
+        let on = control.handle();
+        tasks.spawn_on(admin::serve(settings.admin.clone(), running.clone(), stopped.clone()), on);
+        tasks.spawn_on(refresh_keys(running.clone(), stopped.clone()), on);
+        tasks.spawn_on(key_notes::watch(running.clone(), stopped.clone()), on);
+        tasks.spawn_on(reload::watch(config.to_path_buf(), loaded.watched, running.clone(), stopped.clone()), on);
+        tasks.spawn_on(announce(settings.clone(), running.clone(), when_ready), on);
+        let engine = settings
+            .engine
+            .clone()
+            .map(|engine| on.spawn(run_engine(engine, running.clone(), stopped, failed.clone())));
+        let (over, drained) = mpsc::channel();
+        let signals = Signals { running: running.clone(), drain: settings.drain, failed: failed.clone(), over };
+        run_until(server, signals, &drained)?;
+        stop.send_replace(true);
+        let flushed = control.block_on(async {
+            if let Some(engine) = engine {
+                tokio::time::timeout(ENGINE_STOP_MAX, engine).await.ok();
+            }
+            // Pages and polls that still run have nothing to lose.
+            tasks.shutdown().await;
+            running.journal.shutdown(FLUSH_MAX).await
+        });
+        if let Err(error) = flushed {
+            tracing::error!(%error, "the journal could not be flushed; the next start replays it");
+        }
+        control.block_on(running.store.close());
+        control.shutdown_timeout(Duration::from_secs(1));
+        match failed.lock().take() {
+            Some(fault) => Err(ServeFault::Engine(fault)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn data_plane(settings: &Settings, running: Arc<Running>) -> Result<Server, ServeFault> {
+    let conf = ServerConf {
+        threads: settings.threads,
+        // A runtime of its own for each thread: no queues are shared, and a call costs a quarter less CPU.
+        work_stealing: false,
+        // The drain is ours: Pingora would sleep its whole grace period even when idle.
+        grace_period_seconds: Some(0),
+        graceful_shutdown_timeout_seconds: Some(1),
+        ..ServerConf::default()
+    };
+    let mut server = Server::new_with_opt_and_conf(None, conf);
+    server.bootstrap();
+    let mut service = http_proxy_service(&server.configuration, Gateway { running });
+    if let Some(app) = service.app_logic_mut() {
+        let mut options = HttpServerOptions::default();
+        options.h2c = true;
+        app.server_options = Some(options);
+    }
+    for listener in &settings.listeners {
+        let address = listener.address.to_string();
+        let Some(files) = &listener.tls else {
+            service.add_tcp(&address);
+            continue;
+        };
+        let fault = |why: String| TlsFault { setting: format!("listen ({address})"), why };
+        let (cert, key) = (files.cert.display().to_string(), files.key.display().to_string());
+        let mut tls = TlsSettings::intermediate(&cert, &key).map_err(|error| fault(error.to_string()))?;
+        tls.enable_h2();
+        service.add_tls_with_settings(&address, None, tls);
+    }
+    server.add_service(service);
+    Ok(server)
+}
+
+/// Polls the store's revision, so that a key revoked by any process ends everywhere in time.
+async fn refresh_keys(running: Arc<Running>, mut stop: watch::Receiver<bool>) {
+    let mut tick = tokio::time::interval(Duration::from_millis(REVISION_POLL_MS));
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        // A failure leaves the keys as they are; they grow stale, and stale keys prove nobody.
+        if let Err(error) = running.keyring.refresh(&running.store, clock::unix_ms()).await {
+            tracing::error!(%error, "the key store could not be read");
+        }
+    }
+}
+
+async fn announce(settings: Settings, running: Arc<Running>, when_ready: impl FnOnce(&Running)) {
+    let addresses: Vec<_> =
+        settings.listeners.iter().map(|listener| listener.address).chain([settings.admin.listen]).collect();
+    for address in addresses {
+        while tokio::net::TcpStream::connect(address).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    running.listening.store(true, Ordering::Relaxed);
+    while !running.engine_ready.load(Ordering::Relaxed) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    when_ready(&running);
+}
+
+async fn run_engine(
+    settings: crate::config::settings::EngineSettings,
+    running: Arc<Running>,
+    stop: watch::Receiver<bool>,
+    failed: Arc<parking_lot::Mutex<Option<EngineFault>>>,
+) {
+    if let Err(fault) = engine::supervise(&settings, &running, stop).await {
+        tracing::debug!(%fault, "the engine can't run: the gateway ends and says so");
+        *failed.lock() = Some(fault);
+    }
+}
+
+/// Runs the data plane until it is drained; then it has [`PLANE_STOP_MAX`] to end.
+///
+/// Pingora joins its threads without a limit, and one that does not end (seen, rarely, where each has a runtime of its
+/// own) must not keep the ledger from being flushed.
+fn run_until(server: Server, signals: Signals, drained: &mpsc::Receiver<()>) -> Result<(), ServeFault> {
+    let (running, ended) = mpsc::channel::<()>();
+    let plane = move || {
+        server.run(RunArgs { shutdown_signal: Box::new(signals) });
+        drop(running);
+    };
+    std::thread::Builder::new().name("weir-data".to_owned()).spawn(plane).map_err(ServeFault::Threads)?;
+    // An error means that the other side is gone: the data plane has ended by itself.
+    if drained.recv().is_ok() && ended.recv_timeout(PLANE_STOP_MAX) == Err(mpsc::RecvTimeoutError::Timeout) {
+        tracing::warn!("the data plane's threads did not end in time; going on without them");
+    }
+    Ok(())
+}
+
+/// Signals, and the drain: Pingora is told to stop only when the last stream has ended or time is up.
+struct Signals {
+    running: Arc<Running>,
+    drain: Duration,
+    failed: Arc<parking_lot::Mutex<Option<EngineFault>>>,
+    over: mpsc::Sender<()>,
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Signals {
+    async fn recv(&self) -> ShutdownSignal {
+        self.drained().await;
+        // Nobody listens only where the process ends anyway.
+        self.over.send(()).unwrap_or(());
+        ShutdownSignal::FastShutdown
+    }
+}
+
+impl Signals {
+    /// Waits for a signal, then for the last call's end.
+    async fn drained(&self) {
+        let (Ok(mut term), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        else {
+            return;
+        };
+        let hopeless = async {
+            while self.failed.lock().is_none() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+            () = hopeless => return,
+        }
+        self.running.draining.store(true, Ordering::Relaxed);
+        let running = self.running.in_flight.count();
+        tracing::info!(running, drain_s = self.drain.as_secs(), "draining");
+        tokio::select! {
+            left = self.running.in_flight.drained(self.drain) => tracing::info!(left, "drained"),
+            _ = term.recv() => tracing::info!("second signal, stopping at once"),
+            _ = interrupt.recv() => tracing::info!("second signal, stopping at once"),
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The table of metrics, and the one place that counts an ended call.
+
+use std::collections::HashMap;
+use std::sync::{LazyLock, OnceLock};
+use std::time::Duration;
+
+use metrics::{Counter, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use parking_lot::RwLock;
+
+use crate::exchange::{Attempt, Outcome, UsageSource};
+use crate::journal::Closing;
+use crate::running::Running;
+
+/// Calls by endpoint and outcome.
+pub const CALLS: &str = "weir_calls_total";
+/// Refusals by reason code.
+pub const REFUSALS: &str = "weir_refusals_total";
+/// Upstream attempts by deployment and outcome.
+pub const ATTEMPTS: &str = "weir_attempts_total";
+/// Tokens by organisation, deployment and direction.
+pub const TOKENS: &str = "weir_tokens_total";
+/// Nano-dollars by organisation and deployment.
+pub const COST: &str = "weir_cost_nano_dollars_total";
+/// Attempts whose counts are estimates.
+pub const ESTIMATED: &str = "weir_usage_estimated_total";
+/// Seconds from a call's birth to its end.
+pub const CALL_SECONDS: &str = "weir_call_seconds";
+/// Seconds from an attempt's start to its first token.
+pub const FIRST_TOKEN_SECONDS: &str = "weir_first_token_seconds";
+/// Calls that are running.
+pub const IN_FLIGHT: &str = "weir_calls_in_flight";
+/// Revision of the World that new calls get.
+pub const REVISION: &str = "weir_config_revision";
+/// Reloads by result.
+pub const RELOADS: &str = "weir_config_reloads_total";
+/// 1 while the own engine is ready.
+pub const ENGINE_READY: &str = "weir_engine_ready";
+/// Starts of the own engine.
+pub const ENGINE_STARTS: &str = "weir_engine_starts_total";
+/// Closings that wait for the journal's writer.
+pub const JOURNAL_BACKLOG: &str = "weir_journal_backlog";
+/// 1 while the journal refuses calls.
+pub const JOURNAL_FAILING: &str = "weir_journal_failing";
+/// Deployments that cool down.
+pub const COOLING: &str = "weir_deployments_cooling";
+
+/// Upper bounds of the latency histograms, in seconds.
+const SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
+
+static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+
+/// The metrics in Prometheus' text format; empty before [`install`].
+pub fn render() -> String {
+    HANDLE.get().map(PrometheusHandle::render).unwrap_or_default()
+}
+
+/// Installs the recorder for this process.
+///
+/// # Errors
+/// Where one is installed already, or the buckets are wrong.
+pub fn install() -> Result<(), metrics_exporter_prometheus::BuildError> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
+        .install_recorder()?;
+    describe_counter!(CALLS, "calls by endpoint and outcome");
+    describe_counter!(REFUSALS, "refused calls by reason code");
+    describe_counter!(ATTEMPTS, "upstream attempts by deployment and outcome");
+    describe_counter!(TOKENS, "tokens by organisation, deployment and direction");
+    describe_counter!(COST, "cost in nano-dollars by organisation and deployment");
+    describe_counter!(ESTIMATED, "attempts whose token counts are estimates, by deployment");
+    describe_histogram!(CALL_SECONDS, "seconds from a call's birth to its end");
+    describe_histogram!(FIRST_TOKEN_SECONDS, "seconds from an attempt's start to its first token");
+    describe_gauge!(IN_FLIGHT, "calls that are running");
+    describe_gauge!(REVISION, "revision of the configuration that new calls get");
+    describe_counter!(RELOADS, "reloads of the configuration by result");
+    describe_gauge!(ENGINE_READY, "1 while the own engine is ready");
+    describe_counter!(ENGINE_STARTS, "starts of the own engine");
+    describe_gauge!(JOURNAL_BACKLOG, "closings that wait for the journal's writer");
+    describe_gauge!(JOURNAL_FAILING, "1 while the journal can't be written and calls are refused");
+    describe_gauge!(COOLING, "deployments that cool down after failures");
+    HANDLE.set(handle).unwrap_or(());
+    Ok(())
+}
+
+/// Sets the gauges just before a scrape.
+pub fn observe(running: &Running, now: std::time::Instant) {
+    let count = |n: usize| f64::from(u32::try_from(n).unwrap_or(u32::MAX));
+    gauge!(IN_FLIGHT).set(count(running.in_flight.count()));
+    let revision = u32::try_from(running.world.load().revision).unwrap_or(u32::MAX);
+    gauge!(REVISION).set(f64::from(revision));
+    gauge!(COOLING).set(count(running.health.all_cooling(now).len()));
+    gauge!(JOURNAL_BACKLOG).set(count(running.journal.backlog()));
+    gauge!(JOURNAL_FAILING).set(if running.journal.admits() { 0.0 } else { 1.0 });
+    let ready = running.engine_ready.load(std::sync::atomic::Ordering::Relaxed);
+    gauge!(ENGINE_READY).set(if ready { 1.0 } else { 0.0 });
+}
+
+/// Counts a refusal that the journal itself caused, so that no record of it exists.
+pub fn unrecorded() {
+    counter!(REFUSALS, "reason" => "ledger_unavailable").increment(1);
+}
+
+/// Handles by a label's value. As bounded as the labels: endpoints, outcomes, organisations, deployments.
+type By<T> = RwLock<HashMap<Box<str>, T>>;
+
+/// Handles of what every call moves, kept because the recorder builds and hashes all labels at each look-up.
+#[derive(Default)]
+struct Cells {
+    /// By endpoint and outcome.
+    calls: By<By<OnceLock<Counter>>>,
+    /// By deployment and outcome.
+    attempts: By<By<OnceLock<Counter>>>,
+    /// By organisation and deployment.
+    spent: By<By<OnceLock<Spent>>>,
+    call_seconds: OnceLock<Histogram>,
+    first_token_seconds: OnceLock<Histogram>,
+}
+
+/// What an organisation used of a deployment.
+struct Spent {
+    input: Counter,
+    output: Counter,
+    cost: Counter,
+}
+
+static CELLS: LazyLock<Cells> = LazyLock::new(Cells::default);
+
+fn with<T: Default>(by: &By<T>, value: &str, work: impl FnOnce(&T)) {
+    if let Some(found) = by.read().get(value) {
+        return work(found);
+    }
+    work(by.write().entry(value.into()).or_default());
+}
+
+/// Counts an ended call.
+pub fn call_ended(closing: &Closing, took: Duration) {
+    // Without a recorder nobody counts, and a handle taken now would never count.
+    if HANDLE.get().is_none() {
+        return;
+    }
+    let (endpoint, outcome) = (&*closing.endpoint, outcome(closing.outcome));
+    let counter = || counter!(CALLS, "endpoint" => endpoint.to_owned(), "outcome" => outcome);
+    with(&CELLS.calls, endpoint, |by| with(by, outcome, |cell| cell.get_or_init(counter).increment(1)));
+    CELLS.call_seconds.get_or_init(|| histogram!(CALL_SECONDS)).record(took.as_secs_f64());
+    if let Some(reason) = closing.reason.as_ref().filter(|_| closing.outcome != Outcome::Completed) {
+        counter!(REFUSALS, "reason" => reason.to_string()).increment(1);
+    }
+    let org = closing.tenant.as_ref().map_or("", |tenant| tenant.org());
+    closing.attempts.iter().for_each(|attempt| attempt_ended(attempt, org));
+}
+
+fn attempt_ended(attempt: &Attempt, org: &str) {
+    let (deployment, outcome) = (&*attempt.deployment, outcome(attempt.outcome));
+    let counter = || counter!(ATTEMPTS, "deployment" => deployment.to_owned(), "outcome" => outcome);
+    with(&CELLS.attempts, deployment, |by| with(by, outcome, |cell| cell.get_or_init(counter).increment(1)));
+    if attempt.source == UsageSource::None {
+        return;
+    }
+    let cost = u64::try_from(attempt.cost_nano).unwrap_or(0);
+    let count = |cell: &OnceLock<Spent>| {
+        let spent = cell.get_or_init(|| Spent::new(org, deployment));
+        spent.input.increment(attempt.input_tokens);
+        spent.output.increment(attempt.output_tokens);
+        spent.cost.increment(cost);
+    };
+    with(&CELLS.spent, org, |by| with(by, deployment, count));
+    if attempt.source == UsageSource::Estimated {
+        counter!(ESTIMATED, "deployment" => deployment.to_owned()).increment(1);
+    }
+    if let Some(ms) = attempt.first_token_ms {
+        let seconds = CELLS.first_token_seconds.get_or_init(|| histogram!(FIRST_TOKEN_SECONDS));
+        seconds.record(f64::from(ms) / 1000.0);
+    }
+}
+
+impl Spent {
+    fn new(org: &str, deployment: &str) -> Self {
+        let tokens = |direction: &'static str| {
+            let (org, deployment) = (org.to_owned(), deployment.to_owned());
+            counter!(TOKENS, "org" => org, "deployment" => deployment, "direction" => direction)
+        };
+        let cost = counter!(COST, "org" => org.to_owned(), "deployment" => deployment.to_owned());
+        Self { input: tokens("input"), output: tokens("output"), cost }
+    }
+}
+
+fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Completed => "completed",
+        Outcome::Refused => "refused",
+        Outcome::UpstreamError => "upstream_error",
+        Outcome::StreamBroken => "stream_broken",
+        Outcome::HungUp => "hung_up",
+        Outcome::Revoked => "revoked",
+        Outcome::Failed => "failed",
+        Outcome::Interrupted => "interrupted",
+    }
+}

@@ -1,0 +1,101 @@
+//! Everything that one revision of the configuration says. A call clones one `Arc<World>` at its birth and never sees
+//! another; a reload builds a whole new World and swaps it in, or changes nothing.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::fault::Doubt;
+use crate::config::settings::{DeploymentRule, ModelRule};
+use crate::config::{Settings, Warning};
+use crate::identity::keyring::TenantRules;
+use crate::identity::pepper::Peppers;
+use crate::limits::LimitRules;
+use crate::policy::{self, Compiled, PolicyFault};
+use crate::refusal::Refusal;
+use crate::usage::price::{BUILTIN, PriceBook, PriceError};
+
+/// Rules, never state.
+pub struct World {
+    /// Counts up with each reload.
+    pub revision: u64,
+    /// The settings as meant.
+    pub settings: Settings,
+    /// The compiled policy.
+    pub policy: Compiled,
+    /// Roles and attributes by level.
+    pub tenants: TenantRules,
+    /// Hash keys by pepper version.
+    pub peppers: Peppers,
+    /// Limits by level.
+    pub limits: LimitRules,
+    /// Prices.
+    pub prices: PriceBook,
+    models: HashMap<Arc<str>, ModelRule>,
+}
+
+/// Why a revision can't be served.
+#[derive(Debug, thiserror::Error)]
+pub enum WorldFault {
+    /// The policy doesn't compile.
+    #[error("policy: {0}")]
+    Policy(#[from] PolicyFault),
+    /// The price file can't be read.
+    #[error("prices: `{path}`: {source}")]
+    PriceFile {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The price file is wrong.
+    #[error("prices: {0}")]
+    Prices(#[from] PriceError),
+}
+
+impl World {
+    /// Builds the World of `settings`, or says what is wrong with it.
+    pub fn build(settings: Settings, revision: u64) -> Result<Self, WorldFault> {
+        let policy = policy::prepare(&settings.policy, &settings.tenants)?;
+        let prices = prices(settings.prices.as_deref())?;
+        let limits = LimitRules::new(&settings.tenants);
+        let models = settings.models.iter().map(|model| (model.name.clone(), model.clone())).collect();
+        let tenants = TenantRules::new(&settings.tenants);
+        let peppers = Peppers::new(&settings.peppers);
+        Ok(Self { revision, settings, policy, tenants, peppers, limits, prices, models })
+    }
+
+    /// Deployments that are never called, because no price is known for them.
+    pub fn unpriced(&self) -> Vec<Warning> {
+        let mut found = Vec::new();
+        for (model, rule) in self.settings.models.iter().enumerate() {
+            for (place, deployment) in rule.deployments.iter().enumerate() {
+                if let Err(why) = self.prices.cost(&deployment.price_provider, &deployment.model, 1, 1) {
+                    let path = format!("models[{model}].deployments[{place}]");
+                    found.push(Warning { path, doubt: Doubt::Unpriced(why.to_string()) });
+                }
+            }
+        }
+        found
+    }
+
+    /// The model of that alias.
+    pub fn model(&self, name: &str) -> Option<&ModelRule> {
+        self.models.get(name)
+    }
+}
+
+impl World {
+    /// The deployments of `model` that have a price: a call that can't be priced is not served.
+    pub fn candidates(&self, model: &ModelRule) -> Result<Vec<Arc<DeploymentRule>>, Refusal> {
+        let priced = |rule: &&Arc<DeploymentRule>| self.prices.cost(&rule.price_provider, &rule.model, 1, 1).is_ok();
+        let priced: Vec<_> = model.deployments.iter().filter(priced).cloned().collect();
+        if priced.is_empty() { Err(Refusal::Unpriced) } else { Ok(priced) }
+    }
+}
+
+fn prices(path: Option<&Path>) -> Result<PriceBook, WorldFault> {
+    let Some(path) = path else { return Ok(PriceBook::parse(BUILTIN)?) };
+    let fault = |source| WorldFault::PriceFile { path: path.display().to_string(), source };
+    Ok(PriceBook::parse(&std::fs::read_to_string(path).map_err(fault)?)?)
+}
