@@ -1,0 +1,90 @@
+//! A real engine process with the scripted executor: pages and bookkeeping are real, the tokens are made up.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+
+use crate::clock;
+use crate::http1::Reader;
+use crate::program;
+
+/// A running engine. It is killed when this is dropped.
+pub struct Engine {
+    _child: Child,
+    folder: TempDir,
+}
+
+/// The KV pages of an engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+pub struct Pages {
+    /// Pages nobody holds.
+    pub free: u64,
+    /// Pages that sequences hold.
+    pub owned: u64,
+    /// All pages.
+    pub total: u64,
+    /// Sequences that run.
+    pub sequences: u64,
+}
+
+impl Engine {
+    /// Starts an engine with the scripted executor and these further arguments; waits until it listens.
+    ///
+    /// # Panics
+    /// It does not soon.
+    pub async fn scripted(args: &[&str]) -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("room for a folder");
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).expect("a folder of our own");
+        let mut command = Command::new(program::engine());
+        command.args(["--executor", "scripted", "--socket"]).arg(folder.path().join("engine.sock")).args(args);
+        command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().expect("weir-engine starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("a piped stdout")).lines();
+        let line = clock::soon("the engine listens", lines.next_line()).await.expect("a readable pipe");
+        assert!(line.as_deref().is_some_and(|line| line.starts_with("ready")), "the engine said {line:?}");
+        Self { _child: child, folder }
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("engine.sock")
+    }
+
+    /// The base URL that a deployment names.
+    pub fn base_url(&self) -> String {
+        format!("unix:{}", self.socket().display())
+    }
+
+    /// How its pages stand now.
+    ///
+    /// # Panics
+    /// It does not answer.
+    pub async fn pages(&self) -> Pages {
+        let mut socket = UnixStream::connect(self.socket()).await.expect("a listening engine");
+        let request = b"GET /weir/pages HTTP/1.1\r\nhost: engine\r\nconnection: close\r\n\r\n";
+        socket.write_all(request).await.expect("a listening engine");
+        let mut reader = Reader::new(socket, bytes::BytesMut::new());
+        let head = clock::soon("the engine answers", reader.head(false)).await.expect("an answer").expect("an answer");
+        assert_eq!(head.status(), 200);
+        let body = reader.body().await.expect("a whole answer");
+        let value: Value = serde_json::from_slice(&body).expect("json");
+        serde_json::from_value(value).expect("four numbers")
+    }
+
+    /// Waits until no sequence holds a page.
+    ///
+    /// # Panics
+    /// It does not come to that soon.
+    pub async fn idle(&self) -> Pages {
+        clock::eventually("all pages are free", async || {
+            Some(self.pages().await).filter(|pages| pages.owned == 0 && pages.sequences == 0)
+        })
+        .await
+    }
+}

@@ -1,0 +1,38 @@
+//! The end-to-end chapters: the real binaries, driven from outside. Each chapter is one module; the first test of all
+//! is in [`hang_up`].
+// A panic here is a failed test with its reason.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods
+)]
+
+mod admin;
+mod bad_input;
+mod bad_start;
+mod crash;
+mod fail_over;
+mod framing;
+mod full_disk;
+mod hang_up;
+mod http2;
+mod json;
+mod keys;
+mod lifecycle;
+mod limits;
+mod passing;
+mod policy;
+mod provider;
+mod provider_http;
+mod scene;
+mod sdk;
+mod secrets;
+mod soak;
+mod stream;
+mod stream_bounds;
+mod stream_faults;
+mod supervision;
+mod tls;
