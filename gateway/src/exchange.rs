@@ -95,6 +95,22 @@ pub enum Outcome {
     Interrupted,
 }
 
+impl Outcome {
+    /// Name in the store, in reports and in metrics; the same as in the audit log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Completed => "completed",
+            Outcome::Refused => "refused",
+            Outcome::UpstreamError => "upstream_error",
+            Outcome::StreamBroken => "stream_broken",
+            Outcome::HungUp => "hung_up",
+            Outcome::Revoked => "revoked",
+            Outcome::Failed => "failed",
+            Outcome::Interrupted => "interrupted",
+        }
+    }
+}
+
 /// Where an attempt's token counts come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

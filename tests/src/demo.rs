@@ -14,7 +14,7 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 use crate::clock;
-use crate::gateway::free_address;
+use crate::ports::free_address;
 use crate::program::{self, Done};
 
 /// How long a demo may take until it is ready: it loads a model.

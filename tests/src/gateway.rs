@@ -3,7 +3,7 @@
 mod books;
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use tokio::process::{Child, Command};
 use crate::client::{Fetched, Reply, Request};
 use crate::clock;
 use crate::config::{ADMIN_TOKEN, Config, PEPPER};
+use crate::ports::free_address;
 use crate::program::{self, Done};
 pub use books::outcome;
 
@@ -287,10 +288,4 @@ fn keep_log(folder: &Path) {
     let tail = lines[lines.len().saturating_sub(60)..].join("\n");
     // A failing test has nobody to tell that its log could not be shown.
     writeln!(std::io::stderr(), "gateway's log:\n{tail}").unwrap_or_default();
-}
-
-/// An address of the loopback that was free a moment ago.
-pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("a bound socket has an address")
 }

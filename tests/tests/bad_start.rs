@@ -4,7 +4,8 @@ use std::path::Path;
 
 use e2e::config::Config;
 use e2e::demo::{Demo, Mind};
-use e2e::gateway::{Gateway, free_address, is_open};
+use e2e::gateway::{Gateway, is_open};
+use e2e::ports::free_address;
 use e2e::program::{self, Done};
 use e2e::say;
 

@@ -1,6 +1,8 @@
 //! The smallest Pingora proxy: forwards everything, touches nothing. The floor that Weir is compared with.
 //!
-//! `bare [--listen 127.0.0.1:9200] [--upstream 127.0.0.1:9100] [--threads 1]`
+//! `bare [--listen 127.0.0.1:9200] [--upstream 127.0.0.1:9100] [--threads 1] [--work-stealing true]`
+//!
+//! Work stealing is Pingora's default. Weir runs without it, so both settings are worth a look.
 
 use std::net::SocketAddr;
 
@@ -31,6 +33,7 @@ fn main() -> anyhow::Result<()> {
         (flags.loopback("--listen", "127.0.0.1:9200")?, flags.loopback("--upstream", "127.0.0.1:9100")?);
     let conf = ServerConf {
         threads: flags.parse("--threads", 1)?,
+        work_stealing: flags.parse("--work-stealing", true)?,
         upstream_keepalive_pool_size: 16_384,
         grace_period_seconds: Some(0),
         graceful_shutdown_timeout_seconds: Some(0),

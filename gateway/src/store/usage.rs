@@ -7,22 +7,8 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 
 use super::projection::{self, Projected};
 use super::{Store, StoreError, from_sql, to_sql};
-use crate::exchange::{Attempt, Outcome, UsageSource};
+use crate::exchange::{Attempt, UsageSource};
 use crate::journal::Closing;
-
-/// Name of an outcome in the store and in reports; the same as in the audit log.
-pub fn outcome_name(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Completed => "completed",
-        Outcome::Refused => "refused",
-        Outcome::UpstreamError => "upstream_error",
-        Outcome::StreamBroken => "stream_broken",
-        Outcome::HungUp => "hung_up",
-        Outcome::Revoked => "revoked",
-        Outcome::Failed => "failed",
-        Outcome::Interrupted => "interrupted",
-    }
-}
 
 fn source_name(source: UsageSource) -> &'static str {
     match source {
@@ -89,7 +75,7 @@ impl Row<'_> {
             .bind(Arc::clone(&attempt.provider))
             .bind(Arc::clone(&attempt.model))
             .bind(i64::from(attempt.status))
-            .bind(outcome_name(attempt.outcome))
+            .bind(attempt.outcome.name())
             .bind(attempt.reason.clone())
             .bind(to_sql(attempt.input_tokens))
             .bind(to_sql(attempt.output_tokens))

@@ -139,7 +139,7 @@ pub fn call_ended(closing: &Closing, took: Duration) {
     if HANDLE.get().is_none() {
         return;
     }
-    let (endpoint, outcome) = (&*closing.endpoint, outcome(closing.outcome));
+    let (endpoint, outcome) = (&*closing.endpoint, closing.outcome.name());
     let counter = || counter!(CALLS, "endpoint" => endpoint.to_owned(), "outcome" => outcome);
     with(&CELLS.calls, endpoint, |by| with(by, outcome, |cell| cell.get_or_init(counter).increment(1)));
     CELLS.call_seconds.get_or_init(|| histogram!(CALL_SECONDS)).record(took.as_secs_f64());
@@ -151,7 +151,7 @@ pub fn call_ended(closing: &Closing, took: Duration) {
 }
 
 fn attempt_ended(attempt: &Attempt, org: &str) {
-    let (deployment, outcome) = (&*attempt.deployment, outcome(attempt.outcome));
+    let (deployment, outcome) = (&*attempt.deployment, attempt.outcome.name());
     let counter = || counter!(ATTEMPTS, "deployment" => deployment.to_owned(), "outcome" => outcome);
     with(&CELLS.attempts, deployment, |by| with(by, outcome, |cell| cell.get_or_init(counter).increment(1)));
     if attempt.source == UsageSource::None {
@@ -182,18 +182,5 @@ impl Spent {
         };
         let cost = counter!(COST, "org" => org.to_owned(), "deployment" => deployment.to_owned());
         Self { input: tokens("input"), output: tokens("output"), cost }
-    }
-}
-
-fn outcome(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Completed => "completed",
-        Outcome::Refused => "refused",
-        Outcome::UpstreamError => "upstream_error",
-        Outcome::StreamBroken => "stream_broken",
-        Outcome::HungUp => "hung_up",
-        Outcome::Revoked => "revoked",
-        Outcome::Failed => "failed",
-        Outcome::Interrupted => "interrupted",
     }
 }
