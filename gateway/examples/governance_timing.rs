@@ -23,6 +23,7 @@ fn main() -> anyhow::Result<()> {
         tenant: TenantPath::parse("acme/research")?,
         key: KeyId("k3y00001".into()),
         key_epoch: 1,
+        credential: weir::identity::CredentialKind::ApiKey,
         roles: ["developer".into()].into(),
         attributes: Arc::new(BTreeMap::from([("environment".to_owned(), "production".to_owned())])),
     };

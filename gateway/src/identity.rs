@@ -1,8 +1,11 @@
 //! Who calls. Owns API keys and the tenant path; refuses what it can't prove.
 //!
-//! Start at [`tenant`] for the path, [`api_key`] for the credential, [`keyring`] for the proof.
+//! Start at [`caller`]: from a [`credential`] to the proof. [`tenant`] has the path, [`api_key`] and [`keyring`] the
+//! keys.
 
 pub mod api_key;
+pub mod caller;
+pub mod credential;
 pub mod keyring;
 pub mod pepper;
 pub mod tenant;
@@ -10,6 +13,7 @@ pub mod tenant;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use credential::{Credential, CredentialKind};
 pub use keyring::{Identified, IdentityFault, Keyring, TenantRules};
 pub use pepper::Peppers;
 pub use tenant::{KeyId, TenantPath};
@@ -23,6 +27,8 @@ pub struct Subject {
     pub key: KeyId,
     /// The key's epoch when it was checked. A running stream ends when the store knows a later one.
     pub key_epoch: u64,
+    /// How it was proven.
+    pub credential: CredentialKind,
     /// Roles granted by the key and by each level of the tenant path.
     pub roles: Arc<[Arc<str>]>,
     /// Attributes for policy, such as `environment`.

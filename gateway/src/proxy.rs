@@ -21,7 +21,7 @@ use crate::config::settings::DeploymentRule;
 use crate::converse::{self, Client, End, Talk};
 use crate::exchange::{Exchange, Outcome};
 use crate::identity::keyring::Identified;
-use crate::identity::{KeyId, api_key};
+use crate::identity::{caller, credential};
 use crate::limits::estimate::{self, Estimate};
 use crate::limits::{Reservation, Slot, headers};
 use crate::policy::input::{BudgetInput, CandidateInput};
@@ -44,7 +44,7 @@ type Told = Result<End, Refusal>;
 
 impl Gateway {
     /// Before a byte of the body is read: may this caller speak at all?
-    fn admit(&self, session: &Session, x: &mut Exchange) -> Result<(), Refusal> {
+    async fn admit(&self, session: &Session, x: &mut Exchange) -> Result<(), Refusal> {
         // 1. A place in the journal was taken at birth; without one nothing could be recorded, so nothing is served.
         if x.books.journal.is_none() {
             return Err(Refusal::JournalUnavailable);
@@ -58,9 +58,10 @@ impl Gateway {
         request::check_framing(session)?;
         // 4. Identity, from the head alone: strangers must not make us read their bodies.
         let head = session.req_header();
-        let presented = api_key::parse(api_key::credential(&head.headers, head.uri.query())?)?;
-        x.key = Some(KeyId(presented.id().into()));
-        let caller = self.running.keyring.identify(&presented, &x.world.peppers, &x.world.tenants, clock::unix_ms())?;
+        let presented = credential::presented(&head.headers, head.uri.query())?;
+        x.key = presented.public_id();
+        let caller = caller::identify(&self.running, &x.world, &presented, clock::unix_ms()).await?;
+        x.key = Some(caller.subject.key.clone());
         // 5. What the head says of the body, before it is paid for with a limit.
         request::check_head(session.req_header(), x.endpoint, x.world.settings.request)?;
         // 6. Rate and concurrency, which need no body: the cheapest place to say no to a caller that is known.
@@ -223,7 +224,7 @@ impl ProxyHttp for Gateway {
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn early_request_filter(&self, session: &mut Session, x: &mut Exchange) -> pingora::Result<()> {
-        let Err(refusal) = self.admit(session, x) else { return Ok(()) };
+        let Err(refusal) = self.admit(session, x).await else { return Ok(()) };
         // This hook can only fail; `fail_to_proxy` renders what is stored here.
         x.refusal = Some(refusal);
         Err(Error::new(ErrorType::new("Refused")))

@@ -7,7 +7,8 @@ use std::time::Duration;
 use weir_wire::envelope::EnvelopeFault;
 
 use crate::exchange::Outcome;
-use crate::identity::api_key::{CredentialFault, KeyFault};
+use crate::identity::api_key::KeyFault;
+use crate::identity::credential::{CredentialFault, PresentedFault};
 use crate::identity::keyring::IdentityFault;
 use crate::limits::{LimitExceeded, LimitKind};
 use crate::policy::Denied;
@@ -426,6 +427,12 @@ impl From<Denied> for Refusal {
     fn from(denied: Denied) -> Self {
         tracing::debug!(rule = %denied.rule, private = %denied.private, "policy refused a call");
         Refusal::PolicyDenied { rule: denied.rule, reason: denied.reason }
+    }
+}
+
+impl From<PresentedFault> for Refusal {
+    fn from(fault: PresentedFault) -> Self {
+        IdentityFault::from(fault).into()
     }
 }
 

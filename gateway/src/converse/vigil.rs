@@ -9,6 +9,7 @@ use super::{Client, Talk};
 use crate::bounds::REVISION_POLL_MS;
 use crate::clock;
 use crate::exchange::Outcome;
+use crate::identity::caller;
 
 /// Why a wait was cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,8 +95,7 @@ impl<'a> Vigil<'a> {
     }
 
     fn live(&self) -> Result<(), Cut> {
-        let subject = self.talk.subject;
-        match self.talk.running.keyring.is_live(&subject.key, subject.key_epoch, clock::unix_ms()) {
+        match caller::is_live(self.talk.running, self.talk.subject, clock::unix_ms()) {
             true => Ok(()),
             false => Err(Cut::Revoked),
         }

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
-use super::api_key::{CredentialFault, KeyFault, Presented, same_hash};
+use super::api_key::{KeyFault, Presented, same_hash};
+use super::credential::{CredentialFault, CredentialKind, PresentedFault};
 use super::pepper::Peppers;
 use super::{KeyId, Subject, TenantPath};
 use crate::config::settings::TenantRule;
@@ -48,6 +49,15 @@ pub enum IdentityFault {
     /// The store couldn't be read for too long.
     #[error("the store of keys is unavailable")]
     StoreUnavailable,
+}
+
+impl From<PresentedFault> for IdentityFault {
+    fn from(fault: PresentedFault) -> Self {
+        match fault {
+            PresentedFault::Credential(fault) => fault.into(),
+            PresentedFault::Key(fault) => fault.into(),
+        }
+    }
 }
 
 impl IdentityFault {
@@ -261,6 +271,7 @@ impl Keyring {
             tenant: entry.tenant.clone(),
             key: entry.id.clone(),
             key_epoch: entry.epoch,
+            credential: CredentialKind::ApiKey,
             roles,
             attributes: Arc::clone(&grants.attributes),
         };

@@ -45,6 +45,7 @@ fn subject(tenant: &str, key: &str) -> Subject {
         tenant: TenantPath::parse(tenant).unwrap(),
         key: KeyId(key.into()),
         key_epoch: 1,
+        credential: crate::identity::CredentialKind::ApiKey,
         roles: Arc::new([]),
         attributes: Arc::default(),
     }

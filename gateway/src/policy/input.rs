@@ -147,6 +147,7 @@ impl<'a> Input<'a> {
             ("tenant", subject.tenant.as_str().into()),
             ("levels", array(subject.tenant.prefixes().map(Value::from))),
             ("key", Value::String(Arc::clone(&subject.key.0))),
+            ("credential", subject.credential.name().into()),
             ("roles", array(subject.roles.iter().map(|role| Value::String(Arc::clone(role))))),
             ("attributes", object(attributes)),
         ];
@@ -186,7 +187,7 @@ fn array(items: impl Iterator<Item = Value>) -> Value {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::identity::{KeyId, TenantPath};
+    use crate::identity::{CredentialKind, KeyId, TenantPath};
 
     /// A caller for tests.
     pub fn subject(tenant: &str, roles: &[&str]) -> Subject {
@@ -194,6 +195,7 @@ pub(super) mod tests {
             tenant: TenantPath::parse(tenant).unwrap(),
             key: KeyId("k3y00001".into()),
             key_epoch: 1,
+            credential: CredentialKind::ApiKey,
             roles: roles.iter().map(|role| Arc::from(*role)).collect(),
             attributes: Arc::new(BTreeMap::from([("environment".to_owned(), "production".to_owned())])),
         }
@@ -217,7 +219,7 @@ pub(super) mod tests {
             serde_json::json!({
                 "subject": {
                     "tenant": "acme/research", "org": "acme", "team": "research", "levels": ["acme", "acme/research"],
-                    "key": "k3y00001", "roles": ["developer"], "attributes": {"environment": "production"},
+                    "key": "k3y00001", "credential": "api_key", "roles": ["developer"], "attributes": {"environment": "production"},
                     "models": ["small*"],
                 },
                 "request": {

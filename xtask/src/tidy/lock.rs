@@ -9,7 +9,6 @@ const DENIED: &[(&str, &str)] = &[
     ("native-tls", "rustls on ring is the only TLS"),
     ("boring", "rustls on ring is the only TLS"),
     ("s2n-tls", "rustls on ring is the only TLS"),
-    ("aws-lc-rs", "ring is the only provider of cryptography for TLS"),
     ("reqwest", "hyper for background fetches, Pingora's connector for calls"),
     ("ureq", "hyper for background fetches, Pingora's connector for calls"),
     ("isahc", "hyper for background fetches, Pingora's connector for calls"),
@@ -26,6 +25,10 @@ const DENIED: &[(&str, &str)] = &[
     ("log4rs", "tracing"),
     ("env_logger", "tracing"),
 ];
+
+/// (crate, what it may not depend on, instead). aws-lc comes in for tokens alone.
+const DENIED_EDGES: &[(&str, &str, &str)] =
+    &[("rustls", "aws-lc-rs", "ring is the only provider of cryptography for TLS")];
 
 /// Crates of which two versions mean two stacks.
 const SINGLE: &[&str] = &[
@@ -53,10 +56,13 @@ const SINGLE: &[&str] = &[
 pub fn check(path: &str, text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut seen: Vec<&str> = Vec::new();
+    let mut package = "";
     for (number, line) in (1..).zip(text.lines()) {
         let Some(name) = line.strip_prefix("name = \"").and_then(|rest| rest.strip_suffix('"')) else {
+            findings.extend(denied_edge(path, number, package, line));
             continue;
         };
+        package = name;
         if let Some((_, instead)) = DENIED.iter().find(|(denied, _)| *denied == name) {
             findings.push(Finding::new(path, number, format!("`{name}` is locked"), *instead));
         }
@@ -66,6 +72,13 @@ pub fn check(path: &str, text: &str) -> Vec<Finding> {
         seen.push(name);
     }
     findings
+}
+
+/// A line ` "name",` or ` "name version",` of a package's dependencies.
+fn denied_edge(path: &str, number: usize, package: &str, line: &str) -> Option<Finding> {
+    let named = line.trim().strip_prefix('"')?.split(['"', ' ']).next()?;
+    let (_, _, instead) = DENIED_EDGES.iter().find(|(from, to, _)| *from == package && *to == named)?;
+    Some(Finding::new(path, number, format!("`{package}` depends on `{named}`"), *instead))
 }
 
 #[cfg(test)]
@@ -82,6 +95,14 @@ mod tests {
             assert_eq!(check("Cargo.lock", &lock(&["tokio", name])).len(), 1, "{name}");
         }
         assert!(check("Cargo.lock", &lock(&["openssl-probe", "tokio"])).is_empty());
+    }
+
+    #[test]
+    fn a_denied_edge_is_found_and_the_crate_alone_is_not() {
+        let edge = "[[package]]\nname = \"rustls\"\ndependencies = [\n \"aws-lc-rs\",\n \"ring\",\n]\n";
+        assert_eq!(check("Cargo.lock", edge)[0].what, "`rustls` depends on `aws-lc-rs`");
+        let other = edge.replace("\"rustls\"", "\"jsonwebtoken\"");
+        assert!(check("Cargo.lock", &other).is_empty());
     }
 
     #[test]
