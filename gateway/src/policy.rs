@@ -9,6 +9,7 @@ pub mod compiled;
 pub mod input;
 pub mod permit;
 pub mod reads;
+pub mod rego;
 pub mod source;
 mod walk;
 

@@ -180,7 +180,7 @@ impl Prepared {
             .engine
             .clone()
             .map(|engine| on.spawn(run_engine(engine, running.clone(), stopped, failed.clone())));
-        let (over, drained) = mpsc::channel();
+        let (over, drained) = mpsc::sync_channel(1);
         let signals = Signals { running: running.clone(), drain: settings.drain, failed: failed.clone(), over };
         run_until(server, signals, &drained)?;
         stop.send_replace(true);
@@ -285,7 +285,7 @@ async fn run_engine(
 /// Pingora joins its threads without a limit, and one that does not end (seen, rarely, where each has a runtime of its
 /// own) must not keep the ledger from being flushed.
 fn run_until(server: Server, signals: Signals, drained: &mpsc::Receiver<()>) -> Result<(), ServeFault> {
-    let (running, ended) = mpsc::channel::<()>();
+    let (running, ended) = mpsc::sync_channel::<()>(1);
     let plane = move || {
         server.run(RunArgs { shutdown_signal: Box::new(signals) });
         drop(running);
@@ -303,7 +303,7 @@ struct Signals {
     running: Arc<Running>,
     drain: Duration,
     failed: Arc<parking_lot::Mutex<Option<EngineFault>>>,
-    over: mpsc::Sender<()>,
+    over: mpsc::SyncSender<()>,
 }
 
 #[async_trait]

@@ -8,13 +8,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use regorus::utils::limits::ExecutionTimerConfig;
-use regorus::{Engine, LimitError, Value};
+use regorus::{LimitError, Value};
 
 use super::cache::Cache;
 use super::calls;
 use super::input::Input;
 use super::permit::{Denied, DeniedBy, Permit, judge};
 use super::reads;
+use super::rego::builtins::OnError;
+use super::rego::{self, RegoFault, one_line};
 use crate::config::settings::PolicySettings;
 
 /// Steps of the interpreter between two looks at the clock.
@@ -81,7 +83,7 @@ pub enum Compiled {
 
 /// Rego, compiled once per World.
 pub struct Rego {
-    engine: Engine,
+    rego: rego::Rego,
     entrypoint: String,
     cache: Option<Cache>,
     uncacheable: Option<reads::Uncacheable>,
@@ -94,32 +96,30 @@ impl Compiled {
         data: Vec<serde_json::Value>,
         settings: &PolicySettings,
     ) -> Result<Self, PolicyFault> {
-        let mut engine = Engine::new();
-        engine.set_strict_builtin_errors(true);
-        engine.set_gather_prints(true);
-        engine.set_execution_timer_config(timer(settings.timeout));
+        let mut rego = rego::Rego::new(OnError::Undefined);
+        rego.engine.set_execution_timer_config(timer(settings.timeout));
         for (file, text) in sources {
-            engine.add_policy(file.clone(), text).map_err(|fault| policy_fault(&file, &fault))?;
+            rego.add(&file, &text).map_err(|fault| policy_fault(&file, fault))?;
         }
         for document in data {
-            engine
+            rego.engine
                 .add_data(Value::from(document))
                 .map_err(|fault| PolicyFault::Data { name: "data".to_owned(), text: one_line(&fault) })?;
         }
-        let modules: Vec<_> = engine.get_modules().iter().map(AsRef::as_ref).collect();
+        let modules: Vec<_> = rego.engine.get_modules().iter().map(AsRef::as_ref).collect();
         calls::check(&modules)?;
         let uncacheable = reads::check(modules).err();
         let entrypoint = settings.entrypoint.clone();
         // Compiling prepares the engine, so that its clones evaluate at once, and finds a missing entry point now.
-        engine.compile_with_entrypoint(&entrypoint.as_str().into()).map_err(|fault| {
-            let text = one_line(&fault);
-            match position(&text) {
-                Some(_) => policy_fault("", &fault),
-                None => PolicyFault::Entrypoint { entrypoint: entrypoint.clone(), text },
+        rego.engine.compile_with_entrypoint(&entrypoint.as_str().into()).map_err(|fault| {
+            let fault = rego.fault(&fault);
+            match fault.place {
+                Some(_) => policy_fault("", fault),
+                None => PolicyFault::Entrypoint { entrypoint: entrypoint.clone(), text: fault.text },
             }
         })?;
         let cache = uncacheable.is_none().then(Cache::new);
-        Ok(Compiled::Rego(Rego { engine, entrypoint, cache, uncacheable }))
+        Ok(Compiled::Rego(Rego { rego, entrypoint, cache, uncacheable }))
     }
 
     /// Allow, or a refusal with the rule's name. Whatever is not a clear allow is a refusal.
@@ -148,7 +148,7 @@ impl Compiled {
 impl Rego {
     /// The verdict, and whether it may be remembered.
     fn evaluate(&self, input: &Input<'_>) -> (Result<Permit, Denied>, bool) {
-        let mut engine = self.engine.clone();
+        let mut engine = self.rego.engine.clone();
         engine.set_input(input.to_value());
         match engine.eval_rule(self.entrypoint.clone()) {
             Ok(decision) => {
@@ -158,7 +158,7 @@ impl Rego {
             Err(fault) => {
                 let late = matches!(fault.downcast_ref(), Some(LimitError::TimeLimitExceeded { .. }));
                 let by = if late { DeniedBy::Timeout } else { DeniedBy::Failure };
-                (Err(Denied::without_rule(by, &self.entrypoint, one_line(&fault))), false)
+                (Err(Denied::without_rule(by, &self.entrypoint, self.rego.fault(&fault).text)), false)
             }
         }
     }
@@ -175,25 +175,9 @@ fn timer(limit: Duration) -> ExecutionTimerConfig {
     ExecutionTimerConfig { limit, check_interval: TIMER_STEPS }
 }
 
-fn policy_fault(file: &str, fault: &anyhow::Error) -> PolicyFault {
-    let text = one_line(fault);
-    match position(&text) {
-        Some((file, line)) => PolicyFault::Policy { file, line: Some(line), text },
-        None => PolicyFault::Policy { file: file.to_owned(), line: None, text },
-    }
-}
-
-/// The place in a message such as `--> authz.rego:12:3 …`.
-fn position(text: &str) -> Option<(String, u32)> {
-    let place = text.split_once("--> ")?.1.split_whitespace().next()?;
-    let mut parts = place.rsplitn(3, ':');
-    let (_column, line, file) = (parts.next()?, parts.next()?, parts.next()?);
-    Some((file.to_owned(), line.parse().ok()?))
-}
-
-/// The whole chain of causes on one line.
-fn one_line(fault: &anyhow::Error) -> String {
-    format!("{fault:#}").split_whitespace().collect::<Vec<_>>().join(" ")
+fn policy_fault(file: &str, fault: RegoFault) -> PolicyFault {
+    let file = fault.file.unwrap_or_else(|| file.to_owned());
+    PolicyFault::Policy { file, line: fault.place.map(|(line, _)| line), text: fault.text }
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ pub(super) enum Found<'a> {
     /// A chain such as `input.request["model"][i]`, of which `root` and `path` are the fixed names; a `None` is
     /// computed.
     Reference { root: Option<&'a str>, path: Vec<Option<&'a str>> },
-    /// The name of a called function; the reference is shown as well.
-    Call,
+    /// The name of a called function, and how many arguments it is given; the reference is shown as well.
+    Call(usize),
     /// The target of a `with`.
     With,
 }
@@ -121,7 +121,7 @@ fn expr<E>(node: &ExprRef, visit: &mut Visit<'_, E>) -> Result<(), E> {
             query(inner, visit)
         }
         Expr::Call { fcn, params, .. } => {
-            visit(fcn, Found::Call)?;
+            visit(fcn, Found::Call(params.len()))?;
             expr(fcn, visit)?;
             all(params, visit)
         }

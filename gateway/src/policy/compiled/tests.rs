@@ -90,7 +90,7 @@ fn undefined_errors_and_wrong_shapes_refuse_with_a_name() {
         (format!("decision := {ALLOW} if input.subject.nothing"), DeniedBy::Undefined),
         ("decision := true".to_owned(), DeniedBy::Shape),
         ("decision := {\"allow\": true}".to_owned(), DeniedBy::Shape),
-        (format!("decision := {ALLOW} if to_number(input.request.model) > 1"), DeniedBy::Failure),
+        (format!("decision := {ALLOW} if to_number(input.request.model) > 1"), DeniedBy::Undefined),
         (format!("decision := {ALLOW}\ndecision := {{\"allow\": false}}"), DeniedBy::Failure),
         (ALLOW.replace("[]", "[\"dance\"]").replace('{', "decision := {"), DeniedBy::Obligation),
     ];

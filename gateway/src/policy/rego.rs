@@ -1,0 +1,134 @@
+//! The one way in which Weir makes a Rego engine: bounds, settings, the builtins that the crate lacks, and the spelling
+//! of newer Rego that its parser doesn't know.
+//!
+//! Start at [`Rego`]. Refuses a module that doesn't parse, by file and line.
+
+pub mod builtins;
+pub mod desugar;
+pub mod tokens;
+
+#[cfg(test)]
+mod conformance_tests;
+
+use std::collections::HashMap;
+use std::num::{NonZeroU32, NonZeroUsize};
+
+use regorus::unstable::{Expr, Rule, RuleHead};
+use regorus::{Engine, PolicyLengthConfig, QueryResults};
+
+use builtins::OnError;
+use desugar::Columns;
+
+/// Columns of one line: generated policies have long ones.
+const LINE_COLUMNS_MAX: NonZeroU32 = NonZeroU32::MIN.saturating_add(65_535);
+/// Bytes of one module.
+const MODULE_BYTES_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add((4 << 20) - 1);
+/// Lines of one module.
+const MODULE_LINES_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(199_999);
+
+/// Why a module or a query can't be used, or an evaluation failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct RegoFault {
+    /// The module's file, where it is known.
+    pub file: Option<String>,
+    /// Line and column, from 1, where they are known.
+    pub place: Option<(u32, u32)>,
+    /// What is wrong, on one line, as the engine says it.
+    pub text: String,
+}
+
+/// An engine with its modules, and the way back from their plain spelling to the written one.
+#[derive(Clone)]
+pub struct Rego {
+    /// The engine.
+    pub engine: Engine,
+    columns: HashMap<String, Columns>,
+}
+
+impl Rego {
+    /// An engine as every part of Weir uses it.
+    pub fn new(on_error: OnError) -> Self {
+        let mut engine = Engine::new();
+        engine.set_policy_length_config(PolicyLengthConfig {
+            max_col: LINE_COLUMNS_MAX,
+            max_file_bytes: MODULE_BYTES_MAX,
+            max_lines: MODULE_LINES_MAX,
+        });
+        engine.set_strict_builtin_errors(on_error == OnError::Fail);
+        engine.set_gather_prints(true);
+        builtins::register(&mut engine, on_error);
+        Self { engine, columns: HashMap::new() }
+    }
+
+    /// Adds a module.
+    ///
+    /// # Errors
+    /// It doesn't parse.
+    pub fn add(&mut self, file: &str, text: &str) -> Result<(), RegoFault> {
+        for plain in desugar::modules(text) {
+            if !plain.columns.is_empty() {
+                // Of the modules of one file the first has everything that most errors are about.
+                self.columns.entry(file.to_owned()).or_insert(plain.columns);
+            }
+            let added = self.engine.add_policy(file.to_owned(), plain.text);
+            added.map_err(|fault| self.fault(&fault))?;
+        }
+        Ok(())
+    }
+
+    /// Evaluates a query.
+    ///
+    /// # Errors
+    /// It doesn't parse, or the evaluation failed.
+    pub fn query(&mut self, query: &str) -> Result<QueryResults, RegoFault> {
+        let query = desugar::query(query);
+        // Asked for a member below such a set, the engine was found to answer with nothing unless all is evaluated.
+        let found =
+            match self.engine.get_modules().iter().flat_map(|module| &module.policy).any(|rule| is_inner_set(rule)) {
+                true => self.engine.eval_query_and_all_rules(query, false),
+                false => self.engine.eval_query(query, false),
+            };
+        found.map_err(|fault| self.fault(&fault))
+    }
+
+    /// An error of the engine with its place as written.
+    pub fn fault(&self, fault: &anyhow::Error) -> RegoFault {
+        let text = one_line(fault);
+        let Some((file, line, column)) = position(&text) else { return RegoFault { file: None, place: None, text } };
+        let written = self.columns.get(&file).map_or(column, |columns| columns.written(line, column));
+        let text = match written == column {
+            true => text,
+            false => text.replacen(&format!("--> {file}:{line}:{column}"), &format!("--> {file}:{line}:{written}"), 1),
+        };
+        RegoFault { file: Some(file), place: Some((line, written)), text }
+    }
+}
+
+/// Whether a rule is a set below a computed name, as `p[x].r contains y`.
+#[allow(clippy::wildcard_enum_match_arm, reason = "a name is one of these or nothing with brackets")]
+fn is_inner_set(rule: &Rule) -> bool {
+    let Rule::Spec { head: RuleHead::Set { refr, .. }, .. } = rule else { return false };
+    let mut at = refr;
+    loop {
+        at = match at.as_ref() {
+            Expr::RefDot { refr, .. } => refr,
+            Expr::RefBrack { refr, index, .. } if matches!(index.as_ref(), Expr::String { .. }) => refr,
+            Expr::RefBrack { .. } => return true,
+            _ => return false,
+        };
+    }
+}
+
+/// File, line and column of a message such as `--> authz.rego:12:3 ...`.
+fn position(text: &str) -> Option<(String, u32, u32)> {
+    let place = text.split_once("--> ")?.1.split_whitespace().next()?;
+    let mut parts = place.rsplitn(3, ':');
+    let (column, line, file) = (parts.next()?, parts.next()?, parts.next()?);
+    Some((file.to_owned(), line.parse().ok()?, column.parse().ok()?))
+}
+
+/// The whole chain of causes on one line.
+pub(super) fn one_line(fault: &anyhow::Error) -> String {
+    format!("{fault:#}").split_whitespace().collect::<Vec<_>>().join(" ")
+}
