@@ -6,9 +6,11 @@
 pub mod api_key;
 pub mod caller;
 pub mod credential;
+pub mod jwk;
 pub mod keyring;
 pub mod pepper;
 pub mod tenant;
+pub mod token;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
