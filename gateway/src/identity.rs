@@ -6,6 +6,8 @@
 pub mod api_key;
 pub mod caller;
 pub mod credential;
+pub mod issuer;
+pub mod issuers;
 pub mod jwk;
 pub mod keyring;
 pub mod pepper;

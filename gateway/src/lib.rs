@@ -6,6 +6,7 @@ pub mod audit;
 pub mod catalogue;
 pub mod converse;
 pub mod exchange;
+pub mod fetch;
 pub mod identity;
 pub mod journal;
 pub mod key_notes;

@@ -10,6 +10,7 @@ use crate::exchange::Outcome;
 use crate::identity::api_key::KeyFault;
 use crate::identity::credential::{CredentialFault, PresentedFault};
 use crate::identity::keyring::IdentityFault;
+use crate::identity::token::TokenFault;
 use crate::limits::{LimitExceeded, LimitKind};
 use crate::policy::Denied;
 
@@ -405,8 +406,9 @@ impl From<IdentityFault> for Refusal {
     fn from(fault: IdentityFault) -> Self {
         match fault {
             IdentityFault::Credential(fault) => fault.into(),
-            IdentityFault::StoreUnavailable => Refusal::KeyStoreUnavailable,
-            IdentityFault::Key(_)
+            IdentityFault::StoreUnavailable | IdentityFault::Token(TokenFault::NoKeys) => Refusal::KeyStoreUnavailable,
+            IdentityFault::Token(_)
+            | IdentityFault::Key(_)
             | IdentityFault::Unknown
             | IdentityFault::WrongSecret
             | IdentityFault::Revoked

@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
+use crate::identity::issuers::Issuers;
 use crate::identity::keyring::Keyring;
 use crate::journal::Journal;
 use crate::limits::Limits;
@@ -25,6 +26,8 @@ pub struct Running {
     pub store: Store,
     /// Keys in memory.
     pub keyring: Keyring,
+    /// Issuers' keys, and tokens that were proven lately.
+    pub issuers: Issuers,
     /// Limits' counters.
     pub limits: Limits,
     /// Cool-downs.

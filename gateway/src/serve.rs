@@ -25,6 +25,8 @@ use crate::bounds::REVISION_POLL_MS;
 use crate::config::settings::Settings;
 use crate::config::{self, Faults, Loaded};
 use crate::engine::EngineFault;
+use crate::fetch::Fetcher;
+use crate::identity::issuers::Issuers;
 use crate::identity::keyring::Keyring;
 use crate::journal::{Journal, JournalError};
 use crate::limits::Limits;
@@ -42,6 +44,8 @@ use crate::{admin, clock, engine, key_notes, reload};
 const PLANE_STOP_MAX: Duration = Duration::from_secs(2);
 /// Longest wait for the engine's end.
 const ENGINE_STOP_MAX: Duration = Duration::from_secs(5);
+/// Pause between two looks at which issuer's keys are old.
+const ISSUERS_LOOK: Duration = Duration::from_secs(1);
 /// Longest wait for the ledger at the end.
 const FLUSH_MAX: Duration = Duration::from_secs(10);
 
@@ -140,6 +144,7 @@ async fn open(settings: &Settings, world: World) -> Result<Running, ServeFault> 
         journal,
         store,
         keyring,
+        issuers: Issuers::new(Fetcher::new(settings.upstream_ca.as_deref())),
         limits: Limits::new(clock::instant()),
         health: Health::default(),
         retries: RetryBudget::default(),
@@ -173,6 +178,7 @@ impl Prepared {
         let on = control.handle();
         tasks.spawn_on(admin::serve(settings.admin.clone(), running.clone(), stopped.clone()), on);
         tasks.spawn_on(refresh_keys(running.clone(), stopped.clone()), on);
+        tasks.spawn_on(refresh_issuers(running.clone(), stopped.clone()), on);
         tasks.spawn_on(key_notes::watch(running.clone(), stopped.clone()), on);
         tasks.spawn_on(reload::watch(config.to_path_buf(), loaded.watched, running.clone(), stopped.clone()), on);
         tasks.spawn_on(announce(settings.clone(), running.clone(), when_ready), on);
@@ -250,6 +256,19 @@ async fn refresh_keys(running: Arc<Running>, mut stop: watch::Receiver<bool>) {
         if let Err(error) = running.keyring.refresh(&running.store, clock::unix_ms()).await {
             tracing::error!(%error, "the key store could not be read");
         }
+    }
+}
+
+/// Keeps issuers' keys fresh by the clock: what callers present has no part in it.
+async fn refresh_issuers(running: Arc<Running>, mut stop: watch::Receiver<bool>) {
+    let mut tick = tokio::time::interval(ISSUERS_LOOK);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        let world = running.world.load_full();
+        running.issuers.keep_fresh(&world.settings.issuers, clock::unix_ms()).await;
     }
 }
 

@@ -36,3 +36,4 @@ mod stream_bounds;
 mod stream_faults;
 mod supervision;
 mod tls;
+mod tokens;

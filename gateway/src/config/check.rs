@@ -2,6 +2,7 @@
 //!
 //! Reads secrets and looks at the files that the configuration names; opens no socket and writes nothing.
 
+mod identity;
 mod models;
 mod tenants;
 
@@ -69,6 +70,7 @@ impl Check<'_> {
         let engine = root.get("engine").map(|_| self.engine(&root.section("engine")));
         let models = self.models(root, engine.as_ref());
         let tenants = self.tenants(root, &models);
+        let issuers = self.issuers(root, &tenants);
         Settings {
             listeners,
             admin,
@@ -76,6 +78,7 @@ impl Check<'_> {
             threads: root.int("threads").map_or_else(cores, to_usize),
             peppers: self.peppers(root),
             tenants,
+            issuers,
             models,
             engine,
             policy: self.policy(&root.section("policy")),

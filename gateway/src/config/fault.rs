@@ -204,6 +204,18 @@ pub enum Wrong {
     /// A rule name that isn't one.
     #[error("`{0}` is no rule; write it from the root, such as `data.weir.authz.decision`")]
     Entrypoint(String),
+    /// A name that no known algorithm has.
+    #[error("`{0}` is no algorithm that tokens are taken with")]
+    Algorithm(String),
+    /// A secret that both sides hold, for an issuer whose keys are public.
+    #[error("keys that both sides hold are taken only from a file: set `jwks: file:PATH`")]
+    SymmetricIssuer,
+    /// Discovery without an address to start from.
+    #[error("must be an http or https URL where its keys are found by discovery; else set `jwks`")]
+    IssuerUrl,
+    /// No place of keys.
+    #[error("must be `discovery`, an http or https URL, or `file:PATH`")]
+    KeySource,
     /// A certificate, key or authority that can't be used.
     #[error("{0}")]
     Tls(String),
@@ -241,6 +253,9 @@ pub enum Doubt {
     /// A credential in plain text over the network.
     #[error("the credential and every prompt go to `{0}` without TLS")]
     PlainUpstream(String),
+    /// An issuer for callers that no tenant covers.
+    #[error("no tenant covers `{0}`: its callers are refused")]
+    UncoveredTenant(String),
     /// An engine that nobody calls.
     #[error("no deployment with `provider: engine` has this socket as its base_url")]
     UnusedEngine,

@@ -119,6 +119,7 @@ pub const ROOT: &[Key] = &[
         "",
         "What holds at each level of the tenant path and below. A key whose path no entry covers is refused.",
     ),
+    key("identity", Section(IDENTITY), Usually("{}"), "", "Callers that other systems vouch for."),
     key("models", Sections(MODEL), Usually("[]"), "", "Model names that callers use, and who serves them."),
     key(
         "engine",
@@ -242,6 +243,113 @@ pub const LIMITS: &[Key] = &[
         "Prompt and completion tokens in a minute.",
     ),
     key("concurrency", LIMIT, Means("no limit here"), "32", "Calls at the same time."),
+];
+
+/// Keys of `identity`.
+pub const IDENTITY: &[Key] = &[key(
+    "issuers",
+    Sections(ISSUER),
+    Usually("[]"),
+    "",
+    "Issuers of OAuth 2.0 access tokens (JWT, RFC 9068) that are taken in place of an API key.",
+)];
+
+/// Names of algorithms that an issuer may use.
+pub const ALGORITHMS: &[&str] =
+    &["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", "HS256", "HS384", "HS512"];
+/// Which `typ` is taken, as in `TokenType`.
+pub const TOKEN_TYPES: &[&str] = &["at+jwt", "any"];
+
+/// Keys of one issuer.
+pub const ISSUER: &[Key] = &[
+    key("name", Text, Fault, "corp", "Name in metrics, audit and key ids: a-z, 0-9, `-`."),
+    key("issuer", Text, Fault, "https://idp.example.com", "Its `iss`, compared byte by byte."),
+    key("audiences", Texts, Fault, "[weir]", "Audiences of which a token must name one."),
+    key(
+        "algorithms",
+        Texts,
+        Usually("[RS256, PS256, ES256, ES384, EdDSA]"),
+        "[ES256]",
+        "Algorithms that its keys may be used with; the `HS` ones only with keys from a file.",
+    ),
+    key(
+        "token_type",
+        Choice(TOKEN_TYPES),
+        Usually("at+jwt"),
+        "any",
+        "`at+jwt` takes only access tokens that say so (RFC 9068); `any` also takes `JWT` and tokens that say nothing.",
+    ),
+    key(
+        "clients",
+        Texts,
+        Usually("[]"),
+        "[portal]",
+        "Clients (`azp`, or else `client_id`) whose tokens are taken; none: all.",
+    ),
+    key("leeway_s", Int { min: 0, max: 30 }, Usually("10"), "10", "Seconds by which its clock may differ."),
+    key(
+        "age_max_s",
+        Int { min: 60, max: 604_800 },
+        Usually("86400"),
+        "3600",
+        "Seconds of a token's life at most: one that is valid for longer is refused.",
+    ),
+    key(
+        "tenant",
+        Text,
+        Fault,
+        "acme",
+        "The level of the tenant path that it speaks for; its callers lie there or below.",
+    ),
+    key(
+        "path_claims",
+        Texts,
+        Usually("[]"),
+        "[team]",
+        "Claims (or JSON pointers) whose texts are the levels below `tenant`, outermost first; each one must be there.",
+    ),
+    key(
+        "roles_claim",
+        Text,
+        Usually("roles"),
+        "/realm_access/roles",
+        "The claim (or JSON pointer) that lists the subject's roles.",
+    ),
+    key(
+        "roles",
+        TextMap,
+        Usually("{}"),
+        "{ml-team: developer}",
+        "From the issuer's role to Weir's; a role that is not here counts for nothing.",
+    ),
+    key(
+        "attributes",
+        TextMap,
+        Usually("{}"),
+        "{department: dept}",
+        "From an attribute for policy to the claim (or JSON pointer) that it is taken from.",
+    ),
+    key(
+        "jwks",
+        Text,
+        Usually("discovery"),
+        "https://idp.example.com/keys",
+        "Where its keys are: `discovery` (its metadata says), an address, or `file:PATH`.",
+    ),
+    key(
+        "refresh_s",
+        Int { min: 30, max: 86_400 },
+        Usually("300"),
+        "300",
+        "Seconds between two looks at its keys. An unknown key id leads to one more, at most every 30 s.",
+    ),
+    key(
+        "stale_s",
+        Int { min: 0, max: 604_800 },
+        Usually("86400"),
+        "86400",
+        "Seconds for which its last good keys are used while it is away; then its tokens are refused.",
+    ),
 ];
 
 /// Keys of one model.

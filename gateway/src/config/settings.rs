@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::identity::TenantPath;
+use crate::identity::issuer::IssuerRule;
 
 /// A secret that was resolved from its reference. Never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub struct Settings {
     pub peppers: Vec<Pepper>,
     /// Rules by level of the tenant path.
     pub tenants: Vec<TenantRule>,
+    /// Issuers of tokens that are taken in place of an API key.
+    pub issuers: Vec<Arc<IssuerRule>>,
     /// Model aliases and who serves them.
     pub models: Vec<ModelRule>,
     /// The own engine, started and supervised by Weir. Needs a restart to change.

@@ -192,9 +192,13 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The texts of a list, each with its place.
+    /// The texts of a list, each with its place, or of its default.
     pub fn texts(&self, name: &str) -> Vec<(String, &'a str)> {
-        let Some(Node::List(items)) = self.get(name) else { return Vec::new() };
+        let Some(Node::List(items)) = self.get(name) else {
+            let usual = self.usual(name).filter(|_| self.get(name).is_none()).unwrap_or_default();
+            let words = usual.trim_matches(['[', ']']).split(',').map(str::trim).filter(|word| !word.is_empty());
+            return words.map(|word| (self.at(name), word)).collect();
+        };
         let text = |(at, item): (usize, &'a Node)| Some((format!("{}[{at}]", self.at(name)), item.as_text()?));
         items.iter().enumerate().filter_map(text).collect()
     }

@@ -1,6 +1,11 @@
 //! From a credential to a proven caller, whatever kind it is of.
 
-use super::credential::Credential;
+use std::sync::Arc;
+
+use super::credential::{Credential, CredentialKind};
+use super::issuer::{IssuerRule, Proven};
+use super::keyring::union;
+use super::token::TokenFault;
 use super::{Identified, IdentityFault, Subject, api_key};
 use crate::running::Running;
 use crate::world::World;
@@ -17,11 +22,44 @@ pub async fn identify(
 ) -> Result<Identified, IdentityFault> {
     match credential {
         Credential::ApiKey(key) => running.keyring.identify(key, &world.peppers, &world.tenants, now_ms),
-        Credential::Token(_) => Err(IdentityFault::Key(api_key::KeyFault::Shape)),
+        // Without an issuer, what is no API key is a mistyped one.
+        Credential::Token(_) if world.settings.issuers.is_empty() => Err(IdentityFault::Key(api_key::KeyFault::Shape)),
+        Credential::Token(text) => {
+            let (rule, proven) = running.issuers.prove(text, &world.settings.issuers, now_ms).await?;
+            token_subject(&rule, &proven, world)
+        }
     }
+}
+
+/// The caller of a proven token: what its issuer says, and what the configuration grants at its level.
+fn token_subject(rule: &IssuerRule, proven: &Proven, world: &World) -> Result<Identified, IdentityFault> {
+    if proven.confirmation.is_some() {
+        // A token that is bound to a key or a certificate is nothing without the proof.
+        return Err(IdentityFault::Token(TokenFault::Unbound));
+    }
+    debug_assert!(proven.tenant.is_within(&rule.tenant), "an issuer speaks for its own tenant alone");
+    let grants = world.tenants.covering(&proven.tenant).ok_or(IdentityFault::NoTenant)?;
+    let mut attributes = (*grants.attributes).clone();
+    // What the configuration says of a level, a token can't change.
+    for (name, text) in &proven.attributes {
+        attributes.entry(name.clone()).or_insert_with(|| text.clone());
+    }
+    let subject = Subject {
+        tenant: proven.tenant.clone(),
+        key: proven.key.clone(),
+        key_epoch: 0,
+        credential: CredentialKind::Jwt,
+        roles: union(grants.roles.iter().chain(&proven.roles).cloned()),
+        attributes: Arc::new(attributes),
+    };
+    Ok(Identified { subject, key_models: None })
 }
 
 /// Whether a caller that was proven still is. Cheap: for streams that are running.
 pub fn is_live(running: &Running, subject: &Subject, now_ms: u64) -> bool {
-    running.keyring.is_live(&subject.key, subject.key_epoch, now_ms)
+    match subject.credential {
+        CredentialKind::ApiKey => running.keyring.is_live(&subject.key, subject.key_epoch, now_ms),
+        // A token that was valid when the call began carries it to its end.
+        CredentialKind::Jwt | CredentialKind::Introspected | CredentialKind::Certificate => true,
+    }
 }

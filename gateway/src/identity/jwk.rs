@@ -1,7 +1,7 @@
 //! An issuer's keys (RFC 7517, RFC 8037). Pure.
 //!
-//! A key is taken only where it is for signatures, of a fair size, and of one algorithm's shape; the others of a set are
-//! left out, so that a mistake in one locks nobody out of the rest.
+//! A key is taken only where it is for signatures, of a fair size, and of one algorithm's shape; the others of a set
+//! are left out, so that a mistake in one locks nobody out of the rest.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

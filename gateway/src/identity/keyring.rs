@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use super::api_key::{KeyFault, Presented, same_hash};
 use super::credential::{CredentialFault, CredentialKind, PresentedFault};
 use super::pepper::Peppers;
+use super::token::TokenFault;
 use super::{KeyId, Subject, TenantPath};
 use crate::config::settings::TenantRule;
 use crate::store::{KeyRow, Store, StoreError};
@@ -46,6 +47,9 @@ pub enum IdentityFault {
     /// No tenant of the configuration covers the key's path.
     #[error("no configured tenant covers the key's path")]
     NoTenant,
+    /// A token that an issuer's rules refuse.
+    #[error(transparent)]
+    Token(#[from] TokenFault),
     /// The store couldn't be read for too long.
     #[error("the store of keys is unavailable")]
     StoreUnavailable,
@@ -76,6 +80,7 @@ impl IdentityFault {
             Self::Expired => "expired_api_key",
             Self::NoPepper => "pepper_not_configured",
             Self::NoTenant => "tenant_not_configured",
+            Self::Token(fault) => fault.code(),
             Self::StoreUnavailable => "key_store_unavailable",
         }
     }
@@ -91,6 +96,7 @@ impl IdentityFault {
             | Self::Expired
             | Self::NoPepper
             | Self::NoTenant => "invalid_api_key",
+            Self::Token(_) => "invalid_token",
         }
     }
 }
@@ -100,9 +106,9 @@ impl IdentityFault {
 pub struct TenantRules(HashMap<Box<str>, Grants>);
 
 #[derive(Debug, Clone)]
-struct Grants {
-    roles: Arc<[Arc<str>]>,
-    attributes: Arc<BTreeMap<String, String>>,
+pub(super) struct Grants {
+    pub(super) roles: Arc<[Arc<str>]>,
+    pub(super) attributes: Arc<BTreeMap<String, String>>,
 }
 
 impl TenantRules {
@@ -119,12 +125,12 @@ impl TenantRules {
     }
 
     /// The innermost rule that covers a path, with everything outside of it.
-    fn covering(&self, path: &TenantPath) -> Option<&Grants> {
+    pub(super) fn covering(&self, path: &TenantPath) -> Option<&Grants> {
         path.prefixes().filter_map(|prefix| self.0.get(prefix)).last()
     }
 }
 
-fn union(roles: impl Iterator<Item = Arc<str>>) -> Arc<[Arc<str>]> {
+pub(super) fn union(roles: impl Iterator<Item = Arc<str>>) -> Arc<[Arc<str>]> {
     let mut all: Vec<Arc<str>> = roles.collect();
     all.sort();
     all.dedup();

@@ -70,7 +70,9 @@ impl TenantPath {
 
 fn is_name(name: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
-    !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.bytes().all(allowed)
+    // `.` and `..` would mean something else wherever a path is a path of files.
+    let is_more_than_dots = name.bytes().any(|b| b != b'.');
+    is_more_than_dots && name.len() <= NAME_BYTES_MAX && name.bytes().all(allowed)
 }
 
 impl fmt::Display for TenantPath {

@@ -45,6 +45,11 @@ pub const JOURNAL_FAILING: &str = "weir_journal_failing";
 /// Deployments that cool down.
 pub const COOLING: &str = "weir_deployments_cooling";
 
+/// Tokens of issuers that were judged, by issuer and reason; `accepted` is one.
+pub const TOKENS_JUDGED: &str = "weir_identity_tokens_judged_total";
+/// Fetches of issuers' keys, by issuer and result.
+pub const ISSUER_FETCHES: &str = "weir_identity_issuer_fetches_total";
+
 /// Upper bounds of the latency histograms, in seconds.
 const SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
 
@@ -78,6 +83,8 @@ pub fn install() -> Result<(), metrics_exporter_prometheus::BuildError> {
     describe_counter!(ENGINE_STARTS, "starts of the own engine");
     describe_gauge!(JOURNAL_BACKLOG, "closings that wait for the journal's writer");
     describe_gauge!(JOURNAL_FAILING, "1 while the journal can't be written and calls are refused");
+    describe_counter!(TOKENS_JUDGED, "issuers' tokens that were judged, by issuer and reason");
+    describe_counter!(ISSUER_FETCHES, "fetches of issuers' keys by result");
     describe_gauge!(COOLING, "deployments that cool down after failures");
     HANDLE.set(handle).unwrap_or(());
     Ok(())
@@ -99,6 +106,16 @@ pub fn observe(running: &Running, now: std::time::Instant) {
 /// Counts a refusal that the journal itself caused, so that no record of it exists.
 pub fn unrecorded() {
     counter!(REFUSALS, "reason" => "ledger_unavailable").increment(1);
+}
+
+/// Counts a token that was judged; one that is remembered is not judged again.
+pub fn token_judged(issuer: &str, reason: &'static str) {
+    counter!(TOKENS_JUDGED, "issuer" => issuer.to_owned(), "reason" => reason).increment(1);
+}
+
+/// Counts a fetch of an issuer's keys.
+pub fn issuer_fetched(issuer: &str, result: &'static str) {
+    counter!(ISSUER_FETCHES, "issuer" => issuer.to_owned(), "result" => result).increment(1);
 }
 
 /// Handles by a label's value. As bounded as the labels: endpoints, outcomes, organisations, deployments.
