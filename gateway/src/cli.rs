@@ -7,6 +7,7 @@ pub mod demo;
 pub mod key;
 pub mod place;
 pub mod serve;
+pub mod token;
 pub mod usage;
 pub mod when;
 
@@ -39,6 +40,8 @@ pub enum Verb {
     Demo(demo::DemoArgs),
     /// Create, list and revoke API keys.
     Key(key::KeyArgs),
+    /// Judge tokens of issuers.
+    Token(token::TokenArgs),
     /// Report usage and cost.
     Usage(usage::UsageArgs),
     /// Verify and list the audit log.
@@ -57,6 +60,10 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Key(args) => block_on(async {
             let done = key::run(&args, clock::unix_ms(), &mut std::io::stdout()).await;
             done.map_or_else(|error| fail(&error, error.exit_code()), |()| ExitCode::SUCCESS)
+        }),
+        Verb::Token(args) => block_on(async {
+            let done = token::run(&args, &mut std::io::stdout()).await;
+            done.map_or_else(|error| fail(&error, error.exit_code()), ExitCode::from)
         }),
         Verb::Usage(args) => block_on(async {
             let done = usage::run(&args, clock::unix_ms(), &mut std::io::stdout()).await;

@@ -254,9 +254,6 @@ pub const IDENTITY: &[Key] = &[key(
     "Issuers of OAuth 2.0 access tokens (JWT, RFC 9068) that are taken in place of an API key.",
 )];
 
-/// Names of algorithms that an issuer may use.
-pub const ALGORITHMS: &[&str] =
-    &["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", "HS256", "HS384", "HS512"];
 /// Which `typ` is taken, as in `TokenType`.
 pub const TOKEN_TYPES: &[&str] = &["at+jwt", "any"];
 
