@@ -6,6 +6,7 @@ pub mod date;
 pub mod demo;
 pub mod key;
 pub mod place;
+pub mod policy;
 pub mod serve;
 pub mod token;
 pub mod usage;
@@ -40,6 +41,8 @@ pub enum Verb {
     Demo(demo::DemoArgs),
     /// Create, list and revoke API keys.
     Key(key::KeyArgs),
+    /// Check, test and ask policies.
+    Policy(policy::PolicyArgs),
     /// Judge tokens of issuers.
     Token(token::TokenArgs),
     /// Report usage and cost.
@@ -61,6 +64,10 @@ pub fn run(cli: Cli) -> ExitCode {
             let done = key::run(&args, clock::unix_ms(), &mut std::io::stdout()).await;
             done.map_or_else(|error| fail(&error, error.exit_code()), |()| ExitCode::SUCCESS)
         }),
+        Verb::Policy(args) => {
+            let done = policy::run(&args, &mut std::io::stdout());
+            done.map_or_else(|error| fail(&error, 2), ExitCode::from)
+        }
         Verb::Token(args) => block_on(async {
             let done = token::run(&args, &mut std::io::stdout()).await;
             done.map_or_else(|error| fail(&error, error.exit_code()), ExitCode::from)

@@ -6,7 +6,9 @@
 pub mod cache;
 mod calls;
 pub mod compiled;
+pub mod eval;
 pub mod input;
+pub mod opa_test;
 pub mod permit;
 pub mod reads;
 pub mod rego;

@@ -25,6 +25,7 @@ mod lifecycle;
 mod limits;
 mod passing;
 mod policy;
+mod policy_cli;
 mod provider;
 mod provider_http;
 mod scene;

@@ -16,6 +16,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use regorus::unstable::{Expr, Rule, RuleHead};
 use regorus::{Engine, PolicyLengthConfig, QueryResults};
 
+use super::PolicyFault;
 use builtins::OnError;
 use desugar::Columns;
 
@@ -30,12 +31,48 @@ const MODULE_LINES_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(199_999)
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct RegoFault {
+    /// Its kind, by OPA's name; one of [`fault_code`].
+    pub code: &'static str,
     /// The module's file, where it is known.
     pub file: Option<String>,
     /// Line and column, from 1, where they are known.
     pub place: Option<(u32, u32)>,
     /// What is wrong, on one line, as the engine says it.
     pub text: String,
+}
+
+/// Kinds of faults, by OPA's names.
+pub mod fault_code {
+    /// Text that is no Rego.
+    pub const PARSE: &str = "rego_parse_error";
+    /// Rego that can't be compiled.
+    pub const COMPILE: &str = "rego_compile_error";
+    /// A function that doesn't exist or takes other arguments.
+    pub const TYPE: &str = "rego_type_error";
+    /// A variable that nothing gives a value.
+    pub const UNSAFE: &str = "rego_unsafe_var_error";
+    /// A rule that refers to itself.
+    pub const RECURSION: &str = "rego_recursion_error";
+    /// A rule with two values.
+    pub const CONFLICT: &str = "eval_conflict_error";
+    /// A builtin's operand is of another type.
+    pub const OPERAND: &str = "eval_type_error";
+    /// A builtin failed.
+    pub const BUILTIN: &str = "eval_builtin_error";
+    /// It took too long.
+    pub const CANCEL: &str = "eval_cancel_error";
+    /// Anything else.
+    pub const INTERNAL: &str = "eval_internal_error";
+}
+
+impl From<PolicyFault> for RegoFault {
+    fn from(fault: PolicyFault) -> Self {
+        let code = fault_code::COMPILE;
+        if let PolicyFault::Policy { file, line, text } = fault {
+            return Self { code, file: Some(file), place: line.map(|line| (line, 1)), text };
+        }
+        Self { code, file: None, place: None, text: fault.to_string() }
+    }
 }
 
 /// An engine with its modules, and the way back from their plain spelling to the written one.
@@ -72,7 +109,7 @@ impl Rego {
                 self.columns.entry(file.to_owned()).or_insert(plain.columns);
             }
             let added = self.engine.add_policy(file.to_owned(), plain.text);
-            added.map_err(|fault| self.fault(&fault))?;
+            added.map_err(|fault| RegoFault { code: fault_code::PARSE, ..self.fault(&fault) })?;
         }
         Ok(())
     }
@@ -95,13 +132,16 @@ impl Rego {
     /// An error of the engine with its place as written.
     pub fn fault(&self, fault: &anyhow::Error) -> RegoFault {
         let text = one_line(fault);
-        let Some((file, line, column)) = position(&text) else { return RegoFault { file: None, place: None, text } };
+        let code = kind(&text);
+        let Some((file, line, column)) = position(&text) else {
+            return RegoFault { code, file: None, place: None, text };
+        };
         let written = self.columns.get(&file).map_or(column, |columns| columns.written(line, column));
         let text = match written == column {
             true => text,
             false => text.replacen(&format!("--> {file}:{line}:{column}"), &format!("--> {file}:{line}:{written}"), 1),
         };
-        RegoFault { file: Some(file), place: Some((line, written)), text }
+        RegoFault { code, file: Some(file), place: Some((line, written)), text }
     }
 }
 
@@ -118,6 +158,40 @@ fn is_inner_set(rule: &Rule) -> bool {
             _ => return false,
         };
     }
+}
+
+/// The kind of a fault by the engine's words: it has no kinds of its own. The first that fits counts.
+fn kind(text: &str) -> &'static str {
+    use fault_code::{BUILTIN, CANCEL, CONFLICT, INTERNAL, OPERAND, PARSE, RECURSION, TYPE, UNSAFE};
+    const WORDS: [(&str, &str); 26] = [
+        ("is unsafe", UNSAFE),
+        ("undefined variable", UNSAFE),
+        ("could not find function", TYPE),
+        ("undefined rule", TYPE),
+        ("mismatch in number of arguments", TYPE),
+        ("incorrect number of parameters", TYPE),
+        ("cyclic", RECURSION),
+        ("recursive", RECURSION),
+        ("conflicts with rule", CONFLICT),
+        ("multiple outputs", CONFLICT),
+        ("generated multiple times", CONFLICT),
+        ("execution exceeded time limit", CANCEL),
+        ("time limit", CANCEL),
+        ("marshaling option must be", OPERAND),
+        ("` expects ", OPERAND),
+        ("` requires ", OPERAND),
+        ("must be array/set", OPERAND),
+        ("operand must be", OPERAND),
+        ("operand 1 must be", OPERAND),
+        ("operand 2 must be", OPERAND),
+        ("must be a list of strings", OPERAND),
+        ("unexpected keyword", PARSE),
+        ("error: expecting", PARSE),
+        ("expected ", PARSE),
+        ("invalid character", PARSE),
+        ("error: ", BUILTIN),
+    ];
+    WORDS.iter().find(|(words, _)| text.contains(words)).map_or(INTERNAL, |(_, code)| *code)
 }
 
 /// File, line and column of a message such as `--> authz.rego:12:3 ...`.

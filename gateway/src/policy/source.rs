@@ -25,21 +25,44 @@ pub struct Bundle {
     pub data: Vec<serde_json::Value>,
 }
 
-/// Reads the folder, or the shipped bundle where none is named. Files ending in `_test.rego` are left out.
+/// Which files are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tests {
+    /// Files ending in `_test.rego` are left out.
+    LeftOut,
+    /// All of them.
+    Taken,
+}
+
+/// Reads the folder, or the shipped bundle where none is named, without tests.
 pub fn load(path: Option<&Path>) -> Result<Bundle, PolicyFault> {
     let Some(folder) = path else {
         let policies = SHIPPED.map(|(name, text)| (name.to_owned(), text.to_owned())).to_vec();
         return Ok(Bundle { policies, data: Vec::new() });
     };
-    let mut bundle = Bundle::default();
-    let mut bytes_left = BYTES_MAX;
-    for file in list(folder)? {
-        read_into(&mut bundle, folder, &file, &mut bytes_left)?;
-    }
+    let bundle = read(&[folder.to_owned()], Tests::LeftOut)?;
     match bundle.policies.is_empty() {
         true => Err(PolicyFault::Empty { folder: folder.to_owned() }),
         false => Ok(bundle),
     }
+}
+
+/// Reads files and folders. A data file in a folder below a named one lies at that folder's path, as in OPA's bundles.
+pub fn read(paths: &[PathBuf], tests: Tests) -> Result<Bundle, PolicyFault> {
+    let mut bundle = Bundle::default();
+    let mut bytes_left = BYTES_MAX;
+    for path in paths {
+        let unreadable = |source| PolicyFault::Unreadable { path: path.clone(), source };
+        if !fs::metadata(path).map_err(unreadable)?.is_dir() {
+            let folder = path.parent().unwrap_or(path);
+            read_into(&mut bundle, folder, path, Tests::Taken, &mut bytes_left)?;
+            continue;
+        }
+        for file in list(path)? {
+            read_into(&mut bundle, path, &file, tests, &mut bytes_left)?;
+        }
+    }
+    Ok(bundle)
 }
 
 /// Every file below the folder, sorted, so that a load doesn't depend on the file system's order.
@@ -68,11 +91,19 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, PolicyFault> {
     Ok(files)
 }
 
-fn read_into(bundle: &mut Bundle, folder: &Path, file: &Path, bytes_left: &mut u64) -> Result<(), PolicyFault> {
+fn read_into(
+    bundle: &mut Bundle,
+    folder: &Path,
+    file: &Path,
+    tests: Tests,
+    bytes_left: &mut u64,
+) -> Result<(), PolicyFault> {
     let name = file.strip_prefix(folder).unwrap_or(file).to_string_lossy().into_owned();
     let last = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let is_data = matches!(last.as_str(), "data.json" | "data.yaml" | "data.yml");
-    if !is_data && (!last.ends_with(".rego") || last.ends_with("_test.rego")) {
+    let is_json = last.ends_with(".json");
+    let is_data = is_json || last.ends_with(".yaml") || last.ends_with(".yml");
+    let is_test = last.ends_with("_test.rego");
+    if !is_data && (!last.ends_with(".rego") || (is_test && tests == Tests::LeftOut)) {
         return Ok(());
     }
     let unreadable = |source| PolicyFault::Unreadable { path: file.to_owned(), source };
@@ -84,11 +115,16 @@ fn read_into(bundle: &mut Bundle, folder: &Path, file: &Path, bytes_left: &mut u
         bundle.policies.push((name, text));
         return Ok(());
     }
-    let document = match last.ends_with(".json") {
+    let document: Result<serde_json::Value, String> = match is_json {
         true => serde_json::from_str(&text).map_err(|fault| fault.to_string()),
         false => serde_yaml_ng::from_str(&text).map_err(|fault| fault.to_string()),
     };
-    bundle.data.push(document.map_err(|text| PolicyFault::Data { name, text })?);
+    let mut document = document.map_err(|text| PolicyFault::Data { name: name.clone(), text })?;
+    let folders: Vec<&str> = name.split('/').rev().skip(1).collect();
+    for folder in folders {
+        document = serde_json::json!({ folder: document });
+    }
+    bundle.data.push(document);
     Ok(())
 }
 
@@ -107,7 +143,10 @@ mod tests {
         fs::write(folder.path().join("README.md"), "not a policy").unwrap();
         let bundle = load(Some(folder.path())).unwrap();
         assert_eq!(bundle.policies, [("a/x.rego".to_owned(), "package x".to_owned())]);
-        assert_eq!(bundle.data, [serde_json::json!({"plans": {"gold": [1]}}), serde_json::json!({"more": true})]);
+        assert_eq!(
+            bundle.data,
+            [serde_json::json!({"a": {"plans": {"gold": [1]}}}), serde_json::json!({"more": true})]
+        );
     }
 
     #[test]

@@ -1,0 +1,75 @@
+//! `weir policy check`: everything that is wrong with policies, before they decide anything.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{PolicyError, place};
+use crate::config::settings::PolicySettings;
+use crate::policy::Compiled;
+use crate::policy::rego::builtins::OnError;
+use crate::policy::rego::{Rego, RegoFault};
+use crate::policy::source::{self, Bundle, Tests};
+
+/// Bound of an evaluation; nothing is evaluated here.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Arguments of `weir policy check`.
+#[derive(Debug, clap::Args)]
+pub struct CheckArgs {
+    /// Files and folders of policies and data
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// The rule that will decide; it must exist
+    #[arg(long, value_name = "RULE")]
+    pub entrypoint: Option<String>,
+    /// One JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub(super) fn run(args: &CheckArgs, out: &mut dyn Write) -> Result<u8, PolicyError> {
+    let bundle = source::read(&args.paths, Tests::Taken)?;
+    let faults = faults(&bundle, args.entrypoint.as_deref());
+    match args.json {
+        true if faults.is_empty() => writeln!(out, "{{}}")?,
+        true => writeln!(out, "{}", serde_json::to_string_pretty(&place::errors(&faults)).unwrap_or_default())?,
+        false => {
+            for fault in &faults {
+                let file = fault.file.as_deref().unwrap_or("policies");
+                let place = fault.place.map_or_else(String::new, |(row, column)| format!(":{row}:{column}"));
+                writeln!(out, "{file}{place}: {}: {}", fault.code, fault.text)?;
+            }
+            if faults.is_empty() {
+                writeln!(out, "ok: {} policies", bundle.policies.len())?;
+            }
+        }
+    }
+    Ok(u8::from(!faults.is_empty()))
+}
+
+/// Every module that doesn't parse; where all do, the first thing that doesn't compile.
+fn faults(bundle: &Bundle, entrypoint: Option<&str>) -> Vec<RegoFault> {
+    let parsed = |(file, text): &(String, String)| Rego::new(OnError::Undefined).add(file, text).err();
+    let faults: Vec<RegoFault> = bundle.policies.iter().filter_map(parsed).collect();
+    if !faults.is_empty() {
+        return faults;
+    }
+    let any = bundle.policies.first().and_then(|(_, text)| first_rule(text));
+    let Some(entrypoint) = entrypoint.map(str::to_owned).or(any) else { return Vec::new() };
+    let settings = PolicySettings { path: None, entrypoint, timeout: TIMEOUT };
+    let compiled = Compiled::new(bundle.policies.clone(), bundle.data.clone(), &settings);
+    compiled.err().map(RegoFault::from).into_iter().collect()
+}
+
+/// Some rule of a module: compiling needs one to begin with.
+fn first_rule(text: &str) -> Option<String> {
+    let mut rego = Rego::new(OnError::Undefined);
+    rego.add("first", text).ok()?;
+    let modules = rego.engine.get_modules().clone();
+    let module = modules.first()?;
+    let name = module.policy.first().map(|rule| rule.span().text().to_owned())?;
+    let name: String =
+        name.trim_start_matches("default ").chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    Some(format!("data.{}.{name}", module.package.refr.span().text()))
+}
