@@ -34,12 +34,13 @@ fn main() -> anyhow::Result<()> {
 
 fn policies(tenants: &[TenantRule], subject: &Subject) -> anyhow::Result<()> {
     let entrypoint = "data.weir.authz.decision".to_owned();
-    let settings = PolicySettings { path: None, entrypoint, timeout: Duration::from_millis(50) };
+    let settings = PolicySettings { path: None, data: None, entrypoint, timeout: Duration::from_millis(50) };
     let remembered = policy::prepare(&settings, tenants)?;
     // The same rules, read in a way that the scan can't follow.
-    let (name, text) = policy::source::SHIPPED[0];
+    let shipped = policy::source::shipped("data.weir.authz.decision").first();
+    let (name, text) = shipped.ok_or_else(|| anyhow::anyhow!("no policy ships"))?;
     let text = text.replace("input.request.model", "input[\"request\"].model") + "\n_all := input\n";
-    let evaluated = Compiled::new(vec![(name.to_owned(), text)], vec![policy::grants(tenants)], &settings)?;
+    let evaluated = Compiled::new(vec![((*name).to_owned(), text)], vec![policy::grants(tenants)], &settings)?;
     let input = Input::visible(subject, None, "big-7b");
     anyhow::ensure!(remembered.uncacheable().is_none() && evaluated.uncacheable().is_some());
     measure("build the policy's input", || drop(black_box(input.to_value())));

@@ -206,6 +206,7 @@ impl Stand {
             status: 200,
             reason: None,
             rule: Some("models".into()),
+            obligations: Vec::new(),
             revision: 1,
             fail_open: Vec::new(),
             attempts: vec![attempt],

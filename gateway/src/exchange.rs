@@ -14,6 +14,7 @@ use crate::identity::KeyId;
 use crate::identity::keyring::Identified;
 use crate::journal::JournalPermit;
 use crate::limits::{Reservation, Slot};
+use crate::policy::obligation::Obligations;
 use crate::refusal::Refusal;
 use crate::running::{InFlight, Running};
 use crate::settle;
@@ -184,6 +185,8 @@ pub struct Exchange {
     pub envelope: Option<Arc<Envelope>>,
     /// The decision's rule.
     pub rule: Option<Arc<str>>,
+    /// The decision's obligations: their names for the record, and headers for the reply.
+    pub obligations: Option<Arc<Obligations>>,
     /// What has to be settled.
     pub books: Books,
     /// Why the call ended early.
@@ -212,6 +215,7 @@ impl Exchange {
             caller: None,
             envelope: None,
             rule: None,
+            obligations: None,
             books: Books { journal, slot: None, reservation: None, attempts: Vec::new(), live: None },
             refusal: None,
             status: 0,

@@ -8,6 +8,7 @@ mod calls;
 pub mod compiled;
 pub mod eval;
 pub mod input;
+pub mod obligation;
 pub mod opa_test;
 pub mod permit;
 pub mod reads;
@@ -26,7 +27,7 @@ use crate::config::settings::{PolicySettings, TenantRule};
 
 /// Reads the policies, joins the grants of the tenants' rules to their data, and compiles both: all that a World needs.
 pub fn prepare(settings: &PolicySettings, tenants: &[TenantRule]) -> Result<Compiled, PolicyFault> {
-    let bundle = source::load(settings.path.as_deref())?;
+    let bundle = source::load(settings)?;
     let mut data = vec![grants(tenants)];
     data.extend(bundle.data);
     Compiled::new(bundle.policies, data, settings)

@@ -24,7 +24,7 @@ use crate::identity::keyring::Identified;
 use crate::identity::{caller, credential};
 use crate::limits::estimate::{self, Estimate};
 use crate::limits::{Reservation, Slot, headers};
-use crate::policy::input::{BudgetInput, CandidateInput};
+use crate::policy::input::{BudgetInput, CandidateInput, ClientInput};
 use crate::policy::{Input, Permit};
 use crate::refusal::Refusal;
 use crate::routing;
@@ -90,7 +90,10 @@ impl Gateway {
         // 10. What it may use at most, at the dearest candidate: policy may depend on it.
         let estimate = estimate::estimate(&envelope, model, &candidates, &world.prices)?;
         // 11. The decision: with everything known that a rule may ask for, and before anything is held for the call.
-        let permit = decide(x, &caller, &envelope, &candidates, &estimate)?;
+        let permit = decide(session, x, &caller, &envelope, &candidates, &estimate)?;
+        // What it demands holds from here on: where the call may go, and how much it may say.
+        let candidates = permitted(candidates, &permit)?;
+        let estimate = estimate.within(permit.obligations().max_tokens);
         // 12. Tokens, on all levels of the tenant path at once: only for calls that are allowed.
         let held = estimate.held;
         let tokens = held.input.saturating_add(held.output);
@@ -163,7 +166,18 @@ impl Gateway {
     }
 }
 
+/// The deployments that the permit leaves.
+fn permitted(mut candidates: Vec<Arc<DeploymentRule>>, permit: &Permit) -> Result<Vec<Arc<DeploymentRule>>, Refusal> {
+    let route = &permit.obligations().route;
+    candidates.retain(|rule| route.permits(&rule.name, rule.provider.name(), rule.region.as_deref()));
+    match candidates.is_empty() {
+        true => Err(Refusal::NoPermittedDeployment { rule: permit.rule().clone() }),
+        false => Ok(candidates),
+    }
+}
+
 fn decide(
+    session: &Session,
     x: &mut Exchange,
     caller: &Identified,
     envelope: &Envelope,
@@ -172,17 +186,27 @@ fn decide(
 ) -> Result<Permit, Refusal> {
     let candidates: Vec<CandidateInput<'_>> = candidates
         .iter()
-        .map(|rule| CandidateInput { deployment: &rule.name, provider: rule.provider.name(), region: None })
+        .map(|rule| CandidateInput {
+            deployment: &rule.name,
+            provider: rule.provider.name(),
+            region: rule.region.as_deref(),
+            owner: rule.owner.as_deref(),
+            data_class: rule.data_class.as_deref(),
+        })
         .collect();
     let mut input = Input::of_call(caller, envelope, &envelope.model, &candidates, estimate);
     if x.world.policy.uncacheable().is_some() {
         // Only a policy that is evaluated for each call can read this.
         let left = x.running.limits.remaining(&x.world.limits, &caller.subject, clock::instant());
+        input.client =
+            ClientInput { ip: request::peer(session), user_agent: request::user_agent(session.req_header()) };
+        input.now_ms = x.born_ms;
         input.budget = BudgetInput { tokens_remaining: left.map(|standing| standing.remaining) };
     }
     match x.world.policy.decide(&input) {
         Ok(permit) => {
             x.rule = Some(permit.rule().clone());
+            x.obligations = Some(permit.obligations().clone());
             Ok(permit)
         }
         Err(denied) => {
@@ -202,14 +226,15 @@ fn dice(x: &Exchange) -> u64 {
 }
 
 /// Headers of every reply: the call's id, and what is left of the caller's limits.
-fn reply_headers(x: &Exchange) -> Vec<(&'static str, String)> {
+fn reply_headers(x: &Exchange) -> request::Headers {
     let requests = x.books.slot.as_ref().and_then(Slot::requests);
     let tokens = x.books.reservation.as_ref().and_then(Reservation::standing);
-    let mut all = headers::quota(requests, tokens);
     let id = x.call.0.to_string();
-    all.push(("x-request-id", id.clone()));
-    all.push(("x-weir-call-id", id));
-    all
+    let own = [("x-request-id", id.clone()), ("x-weir-call-id", id)];
+    let own = headers::quota(requests, tokens).into_iter().chain(own);
+    let demanded = x.obligations.iter().flat_map(|obligations| obligations.headers.iter().cloned());
+    let demanded = demanded.map(|(name, value)| (name.into(), value));
+    own.map(|(name, value)| (name.into(), value)).chain(demanded).collect()
 }
 
 #[async_trait]

@@ -98,6 +98,14 @@ pub enum Refusal {
         rule: Arc<str>,
         /// The rule's reason code.
         reason: Arc<str>,
+        /// Status that the rule asks for; 403 without one.
+        status: Option<u16>,
+    },
+    /// The policy's route leaves no deployment.
+    #[error("policy rule `{rule}` leaves no deployment to serve the model")]
+    NoPermittedDeployment {
+        /// The rule's name.
+        rule: Arc<str>,
     },
     /// The policy demands redaction, which this build can't do yet.
     #[error("policy rule `{rule}` demands redaction, which is not available")]
@@ -213,6 +221,7 @@ impl Refusal {
             | Refusal::KeyStoreUnavailable
             | Refusal::KeyRevoked => self.identity_face(),
             Refusal::PolicyDenied { .. }
+            | Refusal::NoPermittedDeployment { .. }
             | Refusal::RedactionUnavailable { .. }
             | Refusal::Limit(_)
             | Refusal::Unpriced => self.governance_face(),
@@ -319,8 +328,13 @@ impl Refusal {
     #[allow(clippy::wildcard_enum_match_arm, reason = "face() lists every reason and sends this group here")]
     fn governance_face(&self) -> Face {
         match self {
-            Refusal::PolicyDenied { rule, reason } => {
-                face(403, PERMISSION, "policy_denied", format!("refused by policy rule `{rule}`: {reason}"))
+            Refusal::PolicyDenied { rule, reason, status } => {
+                let text = format!("refused by policy rule `{rule}`: {reason}");
+                face(status.unwrap_or(403), PERMISSION, "policy_denied", text)
+            }
+            Refusal::NoPermittedDeployment { rule } => {
+                let text = format!("policy rule `{rule}` leaves no deployment that may serve this model");
+                face(403, PERMISSION, "no_permitted_deployment", text)
             }
             Refusal::RedactionUnavailable { rule } => face(
                 403,
@@ -428,7 +442,7 @@ impl From<LimitExceeded> for Refusal {
 impl From<Denied> for Refusal {
     fn from(denied: Denied) -> Self {
         tracing::debug!(rule = %denied.rule, private = %denied.private, "policy refused a call");
-        Refusal::PolicyDenied { rule: denied.rule, reason: denied.reason }
+        Refusal::PolicyDenied { rule: denied.rule, reason: denied.reason, status: denied.status }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Reading a client's request, and refusing one: head, body, and the polite end of a connection.
 
 use std::any::Any;
+use std::borrow::Cow;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -23,6 +25,30 @@ const DRAIN_BYTES_MAX: usize = 128 << 20;
 /// Longest wait for such bytes.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// Headers that Weir adds to a reply.
+pub type Headers = Vec<(Cow<'static, str>, String)>;
+
+/// Adds one; most names are known when the program is built and cost nothing.
+pub fn add_header(head: &mut ResponseHeader, name: &Cow<'static, str>, value: &str) -> pingora::Result<()> {
+    match name {
+        Cow::Borrowed(name) => head.insert_header(*name, value),
+        Cow::Owned(name) => head.insert_header(name.clone(), value),
+    }
+}
+
+/// The peer's address, where it has one.
+pub fn peer(session: &Session) -> Option<IpAddr> {
+    session.client_addr()?.as_inet().map(|address| address.ip())
+}
+
+/// What the client says of itself, cut short.
+pub fn user_agent(head: &RequestHeader) -> Option<&str> {
+    let text = head.headers.get("user-agent")?.to_str().ok()?;
+    text.get(..text.len().min(USER_AGENT_BYTES_MAX))
+}
+
+/// Bytes of a user agent that policies see.
+const USER_AGENT_BYTES_MAX: usize = 128;
 const MODELS: &str = "/v1/models";
 
 /// The endpoint that a head names.
@@ -139,7 +165,7 @@ pub fn traceparent(head: &RequestHeader) -> Option<String> {
 }
 
 /// Tells the client why, and lets it read that even if it is still sending its body.
-pub async fn refuse(session: &mut Session, refusal: &Refusal, headers: &[(&'static str, String)]) {
+pub async fn refuse(session: &mut Session, refusal: &Refusal, headers: &Headers) {
     let Ok(head) = refusal_head(refusal, headers) else { return };
     let unread = !session.downstream_session.is_body_done();
     if unread {
@@ -159,13 +185,13 @@ fn expects_continue(head: &RequestHeader) -> bool {
     head.headers.get("expect").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-fn refusal_head(refusal: &Refusal, headers: &[(&'static str, String)]) -> pingora::Result<ResponseHeader> {
+fn refusal_head(refusal: &Refusal, headers: &Headers) -> pingora::Result<ResponseHeader> {
     let face = refusal.face();
     let mut head = ResponseHeader::build_no_case(face.status, Some(16))?;
     head.insert_header("content-type", "application/json")?;
     head.insert_header("content-length", refusal.body().len().to_string())?;
     for (name, value) in headers {
-        head.insert_header(*name, value.as_str())?;
+        add_header(&mut head, name, value)?;
     }
     let limits = if let Refusal::Limit(exceeded) = refusal {
         headers::exceeded(exceeded)

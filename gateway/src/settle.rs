@@ -29,6 +29,7 @@ pub fn settle(x: &mut Exchange) {
         status: x.status,
         reason: reason(x, outcome),
         rule: x.rule.take(),
+        obligations: x.obligations.take().map_or_else(Vec::new, |all| all.names().into_iter().map(Arc::from).collect()),
         revision: x.world.revision,
         fail_open: Vec::new(),
         attempts: std::mem::take(&mut x.books.attempts),

@@ -1,8 +1,10 @@
 //! Policy as an operator changes it: keys and roles, a folder of one's own, and every way to no decision is a no.
 
 use e2e::client::{Fetched, Request};
-use e2e::gateway::outcome;
+use e2e::config::Config;
+use e2e::gateway::{Gateway, outcome};
 use e2e::say;
+use e2e::upstream::Upstream;
 use serde_json::Value;
 
 use crate::scene::Scene;
@@ -112,4 +114,42 @@ async fn a_policy_can_read_what_a_call_may_use_and_what_is_left() {
     })
     .await;
     assert_eq!(scene.gateway.fetch(&ask(300)).await.status, 200, "1000 are left, and what was held came back");
+}
+
+/// Attributes that rules read, and obligations that act: a region, a cap, a header, a status.
+#[tokio::test]
+async fn rules_by_attributes_decide_and_what_they_demand_is_done() {
+    let upstream = Upstream::start().await;
+    let more = "attributes: { region: eu, department: research }";
+    let config = Config::default()
+        .tenant("acme", more)
+        .deployment("mock", "abroad", &upstream.base_url(), "region: us, weight: 1000")
+        .deployment("mock", "near", &upstream.base_url(), "region: eu, weight: 0")
+        .deployment("report-analysis", "other", &upstream.base_url(), "region: eu")
+        .section("policy: { entrypoint: data.weir.abac.decision, data: ./rules.yaml }");
+    let mut gateway = Gateway::prepare(&config);
+    let rules = "weir:\n  rules:\n    residency: region\n    models: { report-analysis: { department: [finance] } }\n\
+        \u{20}   token_caps: { user: { max_tokens: 5 } }\n    tools: { acme: [get_weather] }\n";
+    std::fs::write(gateway.path("rules.yaml"), rules).unwrap();
+    let key = gateway.key("acme").await;
+    gateway.spawn().await;
+    for _ in 0..4 {
+        let reply = gateway.fetch(&Request::chat(&key.secret, &say::chat("mock", "hi", false))).await;
+        assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
+    }
+    for sent in upstream.received() {
+        assert_eq!(sent.json()["max_completion_tokens"], 5, "the cap went with the call");
+    }
+    let finance = gateway.fetch(&Request::chat(&key.secret, &say::chat("report-analysis", "hi", false))).await;
+    assert_eq!((finance.status, finance.code().as_str()), (403, "policy_denied"));
+    let mut armed = say::chat("mock", "hi", false);
+    armed["tools"] = serde_json::json!([{"type": "function", "function": {"name": "exec"}}]);
+    let refused = gateway.fetch(&Request::chat(&key.secret, &armed)).await;
+    assert_eq!(refused.status, 403);
+    assert!(String::from_utf8_lossy(&refused.body).contains("tool_not_allowed"));
+    let records = gateway.audit_calls(6).await;
+    for record in &records[..4] {
+        assert_eq!(record["obligations"], serde_json::json!(["route", "limit"]), "{record}");
+        assert_eq!(record["attempts"][0]["deployment"], "near", "{record}");
+    }
 }

@@ -101,6 +101,8 @@ struct CallLine<'a> {
     status: u16,
     reason: Option<&'a str>,
     rule: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    obligations: &'a [Arc<str>],
     revision: u64,
     fail_open: &'a [Arc<str>],
     attempts: Summaries<'a>,
@@ -173,6 +175,7 @@ pub fn write_call(out: &mut Vec<u8>, link: &Link, closing: &Closing) -> Result<L
         status: closing.status,
         reason: closing.reason.as_deref(),
         rule: closing.rule.as_deref(),
+        obligations: &closing.obligations,
         revision: closing.revision,
         fail_open: &closing.fail_open,
         attempts: Summaries(&closing.attempts),

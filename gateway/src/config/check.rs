@@ -227,7 +227,9 @@ impl Check<'_> {
         if parts.next() != Some("data") || parts.clone().next().is_none() || !parts.all(name) {
             self.fault(section.at("entrypoint"), Wrong::Entrypoint(entrypoint.to_owned()));
         }
-        PolicySettings { path, entrypoint: entrypoint.to_owned(), timeout: ms(section, "timeout_ms") }
+        let data = self.existing(section, "data");
+        self.watched.extend(data.iter().cloned());
+        PolicySettings { path, data, entrypoint: entrypoint.to_owned(), timeout: ms(section, "timeout_ms") }
     }
 
     fn prices(&mut self, root: &Section<'_>) -> Option<PathBuf> {

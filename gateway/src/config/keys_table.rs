@@ -388,6 +388,21 @@ pub const DEPLOYMENT: &[Key] = &[
     ),
     key("api_key", Secret, Means("no credential is sent"), "file:./cloud_key", "Bearer credential sent there."),
     key("upstream_model", Text, Means("the same name"), "gpt-x", "The model's name there."),
+    key(
+        "region",
+        Text,
+        Means("no region is known"),
+        "eu",
+        "Where it computes, for policy: a call may be bound to regions.",
+    ),
+    key("owner", Text, Means("no owner is known"), "example-cloud", "Whose machines it runs on, for policy."),
+    key(
+        "data_class",
+        Text,
+        Means("no class is known"),
+        "internal",
+        "The class of data that may be sent there, for policy.",
+    ),
     key("price_provider", Text, Means("the provider's name"), "openai", "Provider's name in the price file."),
     key(
         "weight",
@@ -444,7 +459,20 @@ pub const POLICY: &[Key] = &[
         "./policies",
         "Folder of Rego and data files.",
     ),
-    key("entrypoint", Text, Usually("data.weir.authz.decision"), "data.weir.authz.decision", "The rule that decides."),
+    key(
+        "data",
+        Path,
+        Means("no data but the grants of `tenants`"),
+        "./policy_data.yaml",
+        "File or folder of data for the policies, such as the rules of `data.weir.abac`; below a folder, a file lies at its folders' path.",
+    ),
+    key(
+        "entrypoint",
+        Text,
+        Usually("data.weir.authz.decision"),
+        "data.weir.abac.decision",
+        "The rule that decides: `data.weir.authz.decision` knows the grants alone, `data.weir.abac.decision` also the shipped rules by attributes.",
+    ),
     key(
         "timeout_ms",
         Int { min: 1, max: 10_000 },

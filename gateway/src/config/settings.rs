@@ -182,6 +182,12 @@ pub struct DeploymentRule {
     pub api_key: Option<Secret>,
     /// Model's name there.
     pub model: Arc<str>,
+    /// Where it computes.
+    pub region: Option<Arc<str>>,
+    /// Whose machines it runs on.
+    pub owner: Option<Arc<str>>,
+    /// The class of data that may be sent there.
+    pub data_class: Option<Arc<str>>,
     /// Provider's name in the price file (default: the provider).
     pub price_provider: Arc<str>,
     /// Share of the traffic; 0 means only as a fallback.
@@ -249,6 +255,8 @@ pub struct EngineSettings {
 pub struct PolicySettings {
     /// Folder of `.rego` and data files; `None` means the shipped bundle.
     pub path: Option<PathBuf>,
+    /// Data file or folder for them; `None` means there is none.
+    pub data: Option<PathBuf>,
     /// The rule that decides, such as `data.weir.authz.decision`.
     pub entrypoint: String,
     /// Longest evaluation; past it the call is refused.

@@ -30,7 +30,9 @@ fn folder() -> tempfile::TempDir {
     for inner in ["tls", "secrets", "models", "policies"] {
         std::fs::create_dir(path.join(inner)).unwrap();
     }
-    for name in ["model.gguf", "models/smollm2.gguf", "weir-engine", "prices.json", "upstream-ca.pem"] {
+    for name in
+        ["model.gguf", "models/smollm2.gguf", "weir-engine", "prices.json", "upstream-ca.pem", "policy_data.yaml"]
+    {
         std::fs::write(path.join(name), "x").unwrap();
     }
     std::fs::write(path.join("tls/cert.pem"), "-----BEGIN CERTIFICATE-----\n").unwrap();

@@ -10,6 +10,7 @@ use pingora::proxy::Session;
 
 use crate::clock;
 use crate::refusal::Refusal;
+use crate::request;
 
 /// Bytes of a next request, sent before this one's reply has ended, that are read to see whether the client is still
 /// there; beyond them only writing tells.
@@ -23,7 +24,7 @@ pub struct Gone;
 pub struct Client<'s> {
     session: &'s mut Session,
     /// Headers that go with every reply: call id, limits.
-    headers: Vec<(&'static str, String)>,
+    headers: request::Headers,
     status: u16,
     begun: bool,
     ended: bool,
@@ -34,7 +35,7 @@ pub struct Client<'s> {
 
 impl<'s> Client<'s> {
     /// A client that got nothing yet.
-    pub fn new(session: &'s mut Session, headers: Vec<(&'static str, String)>, write_stall: Duration) -> Self {
+    pub fn new(session: &'s mut Session, headers: request::Headers, write_stall: Duration) -> Self {
         session.set_write_timeout(Some(write_stall));
         let last_write = clock::instant();
         Self { session, headers, status: 0, begun: false, ended: false, events: 0, early_bytes: 0, last_write }
@@ -142,7 +143,7 @@ impl<'s> Client<'s> {
         let mut head = ResponseHeader::build_no_case(status, Some(16))?;
         head.insert_header("content-type", content_type)?;
         for (name, value) in &self.headers {
-            head.insert_header(*name, value.as_str())?;
+            request::add_header(&mut head, name, value)?;
         }
         Ok(head)
     }

@@ -66,6 +66,9 @@ pub struct Closing {
     pub reason: Option<Arc<str>>,
     /// Name of the policy rule that decided, where one did.
     pub rule: Option<Arc<str>>,
+    /// Names of the obligations that it came with.
+    #[serde(default)]
+    pub obligations: Vec<Arc<str>>,
     /// Revision of the World that served the call.
     pub revision: u64,
     /// Deliberate fail-open settings that applied; empty as a rule.

@@ -77,6 +77,7 @@ pub(crate) fn closing(call: CallId, attempts: u16) -> Closing {
         status: 200,
         reason: (attempts == 0).then(|| "model_denied".into()),
         rule: Some("allow".into()),
+        obligations: Vec::new(),
         revision: 3,
         fail_open: Vec::new(),
         attempts: (0..attempts).map(attempt).collect(),

@@ -29,6 +29,18 @@ pub struct Estimate {
     pub nano: i64,
 }
 
+impl Estimate {
+    /// The same with at most `most` output tokens for a choice, where a policy says so.
+    #[must_use]
+    pub fn within(self, most: Option<u32>) -> Self {
+        let Some(most) = most.filter(|most| *most < self.output_cap) else { return self };
+        // What is held is the cap times the choices.
+        let choices = self.held.output.checked_div(u64::from(self.output_cap)).unwrap_or(1);
+        let output = u64::from(most).saturating_mul(choices);
+        Self { held: Held { output, ..self.held }, output_cap: most, ..self }
+    }
+}
+
 /// Estimates a call.
 ///
 /// # Errors

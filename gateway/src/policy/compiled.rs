@@ -16,7 +16,7 @@ use super::input::Input;
 use super::permit::{Denied, DeniedBy, Permit, judge};
 use super::reads;
 use super::rego::builtins::OnError;
-use super::rego::{self, RegoFault, one_line};
+use super::rego::{self, RegoFault, fault_code, one_line};
 use crate::config::settings::PolicySettings;
 
 /// Steps of the interpreter between two looks at the clock.
@@ -157,8 +157,13 @@ impl Rego {
             }
             Err(fault) => {
                 let late = matches!(fault.downcast_ref(), Some(LimitError::TimeLimitExceeded { .. }));
-                let by = if late { DeniedBy::Timeout } else { DeniedBy::Failure };
-                (Err(Denied::without_rule(by, &self.entrypoint, self.rego.fault(&fault).text)), false)
+                let fault = self.rego.fault(&fault);
+                let by = match (late, fault.code == fault_code::CONFLICT) {
+                    (true, _) => DeniedBy::Timeout,
+                    (false, true) => DeniedBy::Conflict,
+                    (false, false) => DeniedBy::Failure,
+                };
+                (Err(Denied::without_rule(by, &self.entrypoint, fault.text)), false)
             }
         }
     }

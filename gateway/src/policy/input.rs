@@ -1,7 +1,9 @@
-//! What a policy sees of a call: the document `input`. Pure; built straight as Rego values, without JSON text between.
+//! What a policy sees of a call: the document `input`, version 1. Pure; built straight as Rego values, without JSON
+//! text between. Described with an example in `docs/policy-input.md`, which a test holds against this file.
 //!
 //! Never holds prompt text, credentials or anything that the client could forge about itself.
 
+use core::net::IpAddr;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -12,6 +14,9 @@ use weir_wire::envelope::Envelope;
 use crate::identity::Subject;
 use crate::identity::keyring::Identified;
 use crate::limits::estimate::Estimate;
+
+/// Version of the document: a member is never given another meaning within one.
+const VERSION: u64 = 1;
 
 /// Names of the levels of the tenant path, outermost first, as members of `input.subject`.
 const LEVEL_NAMES: [&str; crate::identity::tenant::LEVELS_MAX] = ["org", "team", "project", "user"];
@@ -27,6 +32,10 @@ pub struct Input<'a> {
     pub request: RequestInput<'a>,
     /// Deployments that could serve it.
     pub candidates: &'a [CandidateInput<'a>],
+    /// Where the call comes from.
+    pub client: ClientInput<'a>,
+    /// Milliseconds since 1970, UTC.
+    pub now_ms: u64,
     /// What it may cost at most.
     pub estimate: EstimateInput,
     /// What is left to spend.
@@ -46,8 +55,19 @@ pub struct RequestInput<'a> {
     pub max_tokens: Option<u64>,
     /// Choices asked for.
     pub n: u32,
-    /// Whether the call offers tools.
-    pub has_tools: bool,
+    /// Names of the tools that the call offers.
+    pub tools: &'a [String],
+    /// Whether the call brings images, sound or files.
+    pub has_media: bool,
+}
+
+/// Where a call comes from.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ClientInput<'a> {
+    /// The peer's address; a proxy's where one stands between.
+    pub ip: Option<IpAddr>,
+    /// What the client says of itself, cut short.
+    pub user_agent: Option<&'a str>,
 }
 
 /// A deployment that could serve the call.
@@ -59,6 +79,10 @@ pub struct CandidateInput<'a> {
     pub provider: &'a str,
     /// Region, where the configuration names one.
     pub region: Option<&'a str>,
+    /// Whose machines it runs on.
+    pub owner: Option<&'a str>,
+    /// The class of data that may be sent there.
+    pub data_class: Option<&'a str>,
 }
 
 /// What a call may use at most.
@@ -87,6 +111,8 @@ impl<'a> Input<'a> {
             key_models,
             request: RequestInput { endpoint: "models", model, n: 1, ..RequestInput::default() },
             candidates: &[],
+            client: ClientInput::default(),
+            now_ms: 0,
             estimate: EstimateInput::default(),
             budget: BudgetInput::default(),
         }
@@ -109,9 +135,12 @@ impl<'a> Input<'a> {
                 stream: envelope.stream,
                 max_tokens: envelope.output_tokens_max.map(u64::from),
                 n: envelope.choices,
-                has_tools: envelope.has_tools,
+                tools: &envelope.tools,
+                has_media: envelope.media_parts > 0,
             },
             candidates,
+            client: ClientInput::default(),
+            now_ms: 0,
             estimate: EstimateInput {
                 input_tokens: estimate.held.input,
                 output_tokens: estimate.held.output,
@@ -124,9 +153,14 @@ impl<'a> Input<'a> {
     /// The document `input`.
     pub fn to_value(&self) -> Value {
         object([
+            ("version", VERSION.into()),
             ("subject", self.subject_value()),
             ("request", self.request.to_value()),
-            ("candidates", array(self.candidates.iter().map(|candidate| candidate.to_value()))),
+            ("resource", self.resource_value()),
+            // Personal data that was found in the prompt, by type; nobody looks for any yet.
+            ("findings", object([])),
+            ("client", self.client.to_value()),
+            ("time", time_value(self.now_ms)),
             (
                 "estimate",
                 object([
@@ -137,6 +171,11 @@ impl<'a> Input<'a> {
             ),
             ("budget", object(self.budget.tokens_remaining.map(|left| ("tokens_remaining", left.into())))),
         ])
+    }
+
+    fn resource_value(&self) -> Value {
+        let candidates = array(self.candidates.iter().map(|candidate| candidate.to_value()));
+        object([("alias", self.request.model.into()), ("candidates", candidates)])
     }
 
     fn subject_value(&self) -> Value {
@@ -158,12 +197,15 @@ impl<'a> Input<'a> {
 
 impl RequestInput<'_> {
     fn to_value(self) -> Value {
+        let modality = ["text"].into_iter().chain(self.has_media.then_some("media"));
         let fixed = [
+            ("dialect", "openai".into()),
             ("endpoint", self.endpoint.into()),
             ("model", self.model.into()),
             ("stream", self.stream.into()),
             ("n", self.n.into()),
-            ("has_tools", self.has_tools.into()),
+            ("tools", array(self.tools.iter().map(|name| name.as_str().into()))),
+            ("modality", array(modality.map(Value::from))),
         ];
         object(fixed.into_iter().chain(self.max_tokens.map(|tokens| ("max_tokens", tokens.into()))))
     }
@@ -172,8 +214,30 @@ impl RequestInput<'_> {
 impl CandidateInput<'_> {
     fn to_value(self) -> Value {
         let fixed = [("deployment", self.deployment.into()), ("provider", self.provider.into())];
-        object(fixed.into_iter().chain(self.region.map(|region| ("region", region.into()))))
+        let known = [("region", self.region), ("owner", self.owner), ("data_class", self.data_class)];
+        let known = known.into_iter().filter_map(|(name, text)| Some((name, text?.into())));
+        object(fixed.into_iter().chain(known))
     }
+}
+
+impl ClientInput<'_> {
+    fn to_value(self) -> Value {
+        let ip = self.ip.map(|ip| ("ip", ip.to_canonical().to_string().into()));
+        let agent = self.user_agent.map(|agent| ("user_agent", agent.into()));
+        object(ip.into_iter().chain(agent))
+    }
+}
+
+/// The moment, and what most rules want of it: weekday (1 is Monday) and hour, UTC.
+fn time_value(now_ms: u64) -> Value {
+    let hours = now_ms / 3_600_000;
+    // 1970 began on a Thursday.
+    let weekday = (hours / 24).saturating_add(3) % 7;
+    object([
+        ("ns", now_ms.saturating_mul(1_000_000).into()),
+        ("weekday", weekday.saturating_add(1).into()),
+        ("hour", (hours % 24).into()),
+    ])
 }
 
 fn object<'a>(members: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
@@ -201,34 +265,52 @@ pub(super) mod tests {
         }
     }
 
+    /// The example of the documentation is what a policy gets.
     #[test]
-    fn the_document_has_the_documented_members_and_no_others() {
+    fn the_document_is_the_one_that_is_documented() {
         let subject = subject("acme/research", &["developer"]);
         let key_models = ["small*".to_owned()];
+        let tools = ["get_weather".to_owned()];
+        let request = RequestInput {
+            endpoint: "chat",
+            max_tokens: Some(64),
+            stream: true,
+            tools: &tools,
+            ..Input::visible(&subject, None, "small").request
+        };
+        let candidate = CandidateInput {
+            deployment: "own",
+            provider: "engine",
+            region: Some("eu"),
+            owner: Some("acme"),
+            data_class: Some("internal"),
+        };
         let input = Input {
-            request: RequestInput { max_tokens: Some(64), stream: true, ..Input::visible(&subject, None, "m").request },
-            candidates: &[CandidateInput { deployment: "own", provider: "engine", region: Some("eu") }],
+            request,
+            candidates: &[candidate],
+            client: ClientInput { ip: Some([192, 0, 2, 7].into()), user_agent: Some("openai-python") },
+            now_ms: 1_790_000_000_000,
             estimate: EstimateInput { input_tokens: 3, output_tokens: 64, nano: 1_500 },
             budget: BudgetInput { tokens_remaining: Some(900) },
-            ..Input::visible(&subject, Some(&key_models), "m")
+            ..Input::visible(&subject, Some(&key_models), "small")
         };
-        let text = input.to_value().to_json_str().unwrap();
-        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(
-            json,
-            serde_json::json!({
-                "subject": {
-                    "tenant": "acme/research", "org": "acme", "team": "research", "levels": ["acme", "acme/research"],
-                    "key": "k3y00001", "credential": "api_key", "roles": ["developer"], "attributes": {"environment": "production"},
-                    "models": ["small*"],
-                },
-                "request": {
-                    "endpoint": "models", "model": "m", "stream": true, "n": 1, "has_tools": false, "max_tokens": 64,
-                },
-                "candidates": [{"deployment": "own", "provider": "engine", "region": "eu"}],
-                "estimate": {"input_tokens": 3, "output_tokens": 64, "nano": 1500},
-                "budget": {"tokens_remaining": 900},
-            })
-        );
+        let page = include_str!("../../../docs/policy-input.md");
+        let example = page.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let expected: serde_json::Value = serde_json::from_str(example).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&input.to_value().to_json_str().unwrap()).unwrap();
+        assert_eq!(json, expected, "{}", serde_json::to_string_pretty(&json).unwrap());
+    }
+
+    #[test]
+    fn weekday_and_hour_are_those_of_the_moment() {
+        let at = |ms: u64| {
+            let value = time_value(ms).to_json_str().unwrap();
+            let json: serde_json::Value = serde_json::from_str(&value).unwrap();
+            (json["weekday"].as_u64().unwrap(), json["hour"].as_u64().unwrap())
+        };
+        assert_eq!(at(0), (4, 0));
+        // 2026-11-25 13:59:59 was a Wednesday.
+        assert_eq!(at(1_795_615_199_000), (3, 13));
+        assert_eq!(at(4 * 86_400_000 - 1), (7, 23));
     }
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::PolicyFault;
+use crate::config::settings::PolicySettings;
 
 /// Files of a policy folder, tests and other files included.
 const FILES_MAX: usize = 1_024;
@@ -13,8 +14,17 @@ const DEPTH_MAX: usize = 8;
 /// Bytes of all policies and data together.
 const BYTES_MAX: u64 = 32 << 20;
 
-/// The policies that ship with Weir, as (name, text).
-pub const SHIPPED: [(&str, &str); 1] = [("authz/authz.rego", include_str!("../../../policies/authz/authz.rego"))];
+/// The policies that ship with Weir, as (name, text): what decides by itself, and what builds on it.
+const AUTHZ: (&str, &str) = ("authz/authz.rego", include_str!("../../../policies/authz/authz.rego"));
+const ABAC: (&str, &str) = ("abac/abac.rego", include_str!("../../../policies/abac/abac.rego"));
+
+/// The shipped policies that an entry point needs. Fewer are faster: the grants alone can be remembered per caller.
+pub fn shipped(entrypoint: &str) -> &'static [(&'static str, &'static str)] {
+    match entrypoint.starts_with("data.weir.abac.") {
+        true => &[AUTHZ, ABAC],
+        false => &[AUTHZ],
+    }
+}
 
 /// Policies and data as read.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -34,17 +44,24 @@ pub enum Tests {
     Taken,
 }
 
-/// Reads the folder, or the shipped bundle where none is named, without tests.
-pub fn load(path: Option<&Path>) -> Result<Bundle, PolicyFault> {
-    let Some(folder) = path else {
-        let policies = SHIPPED.map(|(name, text)| (name.to_owned(), text.to_owned())).to_vec();
-        return Ok(Bundle { policies, data: Vec::new() });
+/// Reads the folder, or the shipped policies where none is named, without tests; and the data beside them.
+pub fn load(settings: &PolicySettings) -> Result<Bundle, PolicyFault> {
+    let mut bundle = match &settings.path {
+        Some(folder) => read(&[folder.to_owned()], Tests::LeftOut)?,
+        None => {
+            let policies = shipped(&settings.entrypoint).iter();
+            let policies = policies.map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+            Bundle { policies: policies.collect(), data: Vec::new() }
+        }
     };
-    let bundle = read(&[folder.to_owned()], Tests::LeftOut)?;
-    match bundle.policies.is_empty() {
-        true => Err(PolicyFault::Empty { folder: folder.to_owned() }),
-        false => Ok(bundle),
+    if let (Some(folder), true) = (&settings.path, bundle.policies.is_empty()) {
+        return Err(PolicyFault::Empty { folder: folder.to_owned() });
     }
+    if let Some(path) = &settings.data {
+        // Policies that lie there are not asked for.
+        bundle.data.extend(read(std::slice::from_ref(path), Tests::LeftOut)?.data);
+    }
+    Ok(bundle)
 }
 
 /// Reads files and folders. A data file in a folder below a named one lies at that folder's path, as in OPA's bundles.
@@ -132,6 +149,11 @@ fn read_into(
 mod tests {
     use super::*;
 
+    fn settings(path: &Path) -> PolicySettings {
+        let timeout = std::time::Duration::from_secs(1);
+        PolicySettings { path: Some(path.to_owned()), data: None, entrypoint: "data.x.y".to_owned(), timeout }
+    }
+
     #[test]
     fn a_folder_gives_its_policies_and_data_without_its_tests() {
         let folder = tempfile::tempdir().unwrap();
@@ -141,7 +163,7 @@ mod tests {
         fs::write(folder.path().join("a/data.yaml"), "plans: {gold: [1]}").unwrap();
         fs::write(folder.path().join("data.json"), r#"{"more": true}"#).unwrap();
         fs::write(folder.path().join("README.md"), "not a policy").unwrap();
-        let bundle = load(Some(folder.path())).unwrap();
+        let bundle = load(&settings(folder.path())).unwrap();
         assert_eq!(bundle.policies, [("a/x.rego".to_owned(), "package x".to_owned())]);
         assert_eq!(
             bundle.data,
@@ -152,9 +174,9 @@ mod tests {
     #[test]
     fn a_folder_without_policies_is_a_fault_not_an_empty_policy() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(matches!(load(Some(folder.path())), Err(PolicyFault::Empty { .. })));
-        assert!(matches!(load(Some(&folder.path().join("none"))), Err(PolicyFault::Unreadable { .. })));
+        assert!(matches!(load(&settings(folder.path())), Err(PolicyFault::Empty { .. })));
+        assert!(matches!(load(&settings(&folder.path().join("none"))), Err(PolicyFault::Unreadable { .. })));
         fs::write(folder.path().join("data.json"), "{").unwrap();
-        assert!(matches!(load(Some(folder.path())), Err(PolicyFault::Data { .. })));
+        assert!(matches!(load(&settings(folder.path())), Err(PolicyFault::Data { .. })));
     }
 }

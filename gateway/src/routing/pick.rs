@@ -76,6 +76,9 @@ pub(crate) mod tests {
             base_path: "/v1".into(),
             api_key: None,
             model: "m".into(),
+            region: None,
+            owner: None,
+            data_class: None,
             price_provider: "openai".into(),
             weight,
             timeouts: Timeouts {

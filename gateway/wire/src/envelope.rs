@@ -11,6 +11,7 @@ mod splice;
 #[cfg(test)]
 mod tests;
 mod text;
+mod tools;
 
 use bytes::Bytes;
 
@@ -97,8 +98,8 @@ pub struct Envelope {
     pub prompt_bytes: usize,
     /// The number of parts that carry a data URL or an image.
     pub media_parts: usize,
-    /// Whether tools or functions are offered to the model.
-    pub has_tools: bool,
+    /// Names of the tools or functions that are offered to the model, in their order.
+    pub tools: Vec<String>,
     body: Bytes,
     spots: Spots,
 }
@@ -149,10 +150,10 @@ impl Envelope {
         };
         let prompt = read.prompt(endpoint)?;
         let mut measure = text::measure(prompt.of(&body));
-        let mut has_tools = false;
+        let mut tools = Vec::new();
         for name in ["tools", "functions"] {
             if let Some(span) = read.array(name)? {
-                has_tools |= !text::is_empty_array(span.of(&body));
+                tools.extend(tools::names(name, span.of(&body))?);
                 measure.bytes = measure.bytes.saturating_add(span.len());
             }
         }
@@ -183,7 +184,7 @@ impl Envelope {
             prompt_items: fields::prompt_items(prompt.of(&body), measure.items),
             prompt_bytes: measure.bytes,
             media_parts: measure.media,
-            has_tools,
+            tools,
             spots,
             body,
         })

@@ -98,6 +98,9 @@ impl Check<'_> {
             base_path,
             api_key,
             model: upstream.into(),
+            region: section.text("region").map(Arc::from),
+            owner: section.text("owner").map(Arc::from),
+            data_class: section.text("data_class").map(Arc::from),
             price_provider: price_provider.into(),
             weight: section.int("weight").and_then(|n| u32::try_from(n).ok()).unwrap_or(1),
             timeouts: Timeouts {

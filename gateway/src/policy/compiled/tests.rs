@@ -11,7 +11,12 @@ use crate::config::settings::{LimitRule, TenantRule};
 use crate::identity::{KeyId, Subject, TenantPath};
 
 fn settings() -> PolicySettings {
-    PolicySettings { path: None, entrypoint: "data.weir.authz.decision".to_owned(), timeout: Duration::from_secs(5) }
+    PolicySettings {
+        path: None,
+        data: None,
+        entrypoint: "data.weir.authz.decision".to_owned(),
+        timeout: Duration::from_secs(5),
+    }
 }
 
 fn tenant(path: &str, models: &[&str]) -> TenantRule {
@@ -88,10 +93,10 @@ fn the_shipped_policy_decides_by_the_tenants_rules() {
 fn undefined_errors_and_wrong_shapes_refuse_with_a_name() {
     let cases = [
         (format!("decision := {ALLOW} if input.subject.nothing"), DeniedBy::Undefined),
-        ("decision := true".to_owned(), DeniedBy::Shape),
-        ("decision := {\"allow\": true}".to_owned(), DeniedBy::Shape),
+        ("decision := \"true\"".to_owned(), DeniedBy::Shape),
+        ("decision := {\"allowed\": true}".to_owned(), DeniedBy::Shape),
         (format!("decision := {ALLOW} if to_number(input.request.model) > 1"), DeniedBy::Undefined),
-        (format!("decision := {ALLOW}\ndecision := {{\"allow\": false}}"), DeniedBy::Failure),
+        (format!("decision := {ALLOW}\ndecision := {{\"allow\": false}}"), DeniedBy::Conflict),
         (ALLOW.replace("[]", "[\"dance\"]").replace('{', "decision := {"), DeniedBy::Obligation),
     ];
     let acme = subject("acme", &[]);
@@ -140,7 +145,7 @@ fn a_policy_that_reads_anything_else_is_never_remembered() {
     let reads = [
         "input.request.stream == false",
         "input.estimate.nano == 0",
-        "count(input.candidates) == 0",
+        "count(input.resource.candidates) == 0",
         "not input.budget.tokens_remaining",
         "x := input; x.request.n == 1",
         "some member; input[member].n == 1",

@@ -15,16 +15,16 @@ fn with(extra: &str) -> Result<Envelope, EnvelopeFault> {
 fn a_whole_call_is_read() {
     let call = with(
         r#","stream":true,"stream_options":{"include_usage":true},"max_completion_tokens":9,"n":2,"best_of":3,
-        "user":"u\u00e9","tools":[{"type":"function"}],"Temperature":1,"x":{"Model":1}"#,
+        "user":"u\u00e9","tools":[{"type":"function","function":{"name":"f"}}],"Temperature":1,"x":{"Model":1}"#,
     )
     .unwrap();
     assert_eq!((call.model.as_str(), call.stream, call.include_usage, call.continuous_usage), ("m", true, true, false));
     assert_eq!((call.output_tokens_max, call.cap_name), (Some(9), Some(CapName::MaxCompletionTokens)));
     assert_eq!((call.choices, call.best_of, call.user.as_deref()), (2, Some(3), Some("ué")));
-    assert!(call.has_tools);
+    assert_eq!(call.tools, ["f"]);
     assert_eq!(call.prompt.of(call.body()), br#"[{"role":"user","content":"hi"}]"#);
     let plain = with("").unwrap();
-    assert_eq!((plain.stream, plain.choices, plain.output_tokens_max, plain.has_tools), (false, 1, None, false));
+    assert_eq!((plain.stream, plain.choices, plain.output_tokens_max, plain.tools.is_empty()), (false, 1, None, true));
     assert_eq!((plain.prompt_items, plain.prompt_bytes), (1, 6));
 }
 
