@@ -7,6 +7,8 @@ pub mod cache;
 mod calls;
 pub mod compiled;
 pub mod eval;
+pub mod explain;
+pub mod fmt;
 pub mod input;
 pub mod obligation;
 pub mod opa_test;

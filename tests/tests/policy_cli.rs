@@ -80,3 +80,55 @@ async fn a_refused_builtin_is_a_fault_with_its_place_and_reason() {
     assert_eq!(done.status, 1);
     assert!(done.stdout.starts_with("x.rego:3:") && done.stdout.contains("may not call out"), "{}", done.stdout);
 }
+
+#[tokio::test]
+async fn an_explanation_names_the_line_that_decided_and_what_to_change() {
+    let folder = folder(&[
+        ("app.rego", POLICY),
+        ("data.json", r#"{"users": ["ada"]}"#),
+        ("in/input.json", r#"{"user": "bob"}"#),
+    ]);
+    let files =
+        ["-d", "DIR/app.rego", "-d", "DIR/data.json", "-i", "DIR/in/input.json", "--entrypoint", "data.app.allow"];
+    let told = weir(&folder, &[&["policy", "explain"], &files[..]].concat()).await;
+    let expected = [
+        "refused by data.app.allow, decided at app.rego:5",
+        "answer: false",
+        "",
+        "data.app.allow is false",
+        "  app.rego:5: by default: default allow := false",
+        "  app.rego:7: failed: allow if {",
+        "    at line 8: input.user in data.users",
+        "",
+        "To change an expression that failed, change what it reads:",
+        "  input.user is \"bob\", compared to data.users = [\"ada\"]",
+        "    app.rego:8: input.user in data.users",
+    ];
+    let lines: Vec<&str> = told.stdout.lines().collect();
+    assert_eq!((told.status, lines), (0, expected.to_vec()), "{}", told.stderr);
+    let as_json = weir(&folder, &[&["policy", "explain", "--json"], &files[..]].concat()).await;
+    assert_eq!(json(&as_json)["changes"][0]["member"], json!({"text": "input.user", "value": "bob"}));
+    let measured = weir(&folder, &[&["policy", "bench", "--json", "--seconds", "1"], &files[..]].concat()).await;
+    let figures = json(&measured);
+    assert!(figures["decisions"].as_u64().unwrap() > 0 && figures["p50_us"].as_f64().unwrap() > 0.0, "{figures}");
+    let none = weir(&folder, &["policy", "explain", "-i", "DIR/in/input.json", "--entrypoint", "data.weir.none"]).await;
+    assert_eq!(none.status, 2, "{}", none.stdout);
+}
+
+#[tokio::test]
+async fn the_layout_is_checked_shown_and_written() {
+    let loose = "package app\n\n\n\nallow if {\n  input.x==1\n}\n";
+    let folder = folder(&[("app.rego", loose), ("sub/ok.rego", POLICY)]);
+    let checked = weir(&folder, &["policy", "fmt", "--check", "DIR"]).await;
+    assert_eq!((checked.status, checked.stdout.lines().count()), (1, 1), "{}", checked.stdout);
+    let shown = weir(&folder, &["policy", "fmt", "--diff", "DIR"]).await;
+    assert!(shown.stdout.contains("-6:   input.x==1\n+6: \tinput.x == 1\n"), "{}", shown.stdout);
+    let written = weir(&folder, &["policy", "fmt", "--write", "DIR"]).await;
+    assert_eq!(written.status, 0, "{}", written.stderr);
+    let text = fs::read_to_string(folder.path().join("app.rego")).unwrap();
+    assert_eq!(text, "package app\n\nallow if {\n\tinput.x == 1\n}\n");
+    assert_eq!(weir(&folder, &["policy", "fmt", "--check", "DIR"]).await.status, 0);
+    fs::write(folder.path().join("app.rego"), "package app\nallow if {").unwrap();
+    let broken = weir(&folder, &["policy", "fmt", "--write", "DIR"]).await;
+    assert_eq!((broken.status, &json(&broken)["errors"][0]["code"]), (2, &json!("rego_parse_error")));
+}

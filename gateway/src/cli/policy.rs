@@ -1,13 +1,21 @@
 //! `weir policy`: write, test and ask policies away from any gateway.
 
+mod bench;
 mod check;
 mod eval;
+mod explain;
+mod fmt;
 mod place;
 mod test;
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use crate::policy::PolicyFault;
+use crate::policy::source::{self, Bundle, Tests};
+
+/// The rule that decides, unless another is named.
+const ENTRYPOINT: &str = "data.weir.authz.decision";
 
 /// Arguments of `weir policy`.
 #[derive(Debug, clap::Args)]
@@ -26,6 +34,12 @@ pub enum PolicyCommand {
     Test(test::TestArgs),
     /// Ask a question, as `opa eval` does
     Eval(eval::EvalArgs),
+    /// Which rule decided, and what would have to change
+    Explain(explain::ExplainArgs),
+    /// Lay policies out in one way, without a change of meaning
+    Fmt(fmt::FmtArgs),
+    /// How long one decision takes
+    Bench(bench::BenchArgs),
 }
 
 /// Why a policy command failed.
@@ -67,5 +81,28 @@ pub fn run(args: &PolicyArgs, out: &mut dyn Write) -> Result<u8, PolicyError> {
         PolicyCommand::Check(args) => check::run(args, out),
         PolicyCommand::Test(args) => test::run(args, out),
         PolicyCommand::Eval(args) => eval::run(args, out),
+        PolicyCommand::Explain(args) => explain::run(args, out),
+        PolicyCommand::Fmt(args) => fmt::run(args, out),
+        PolicyCommand::Bench(args) => bench::run(args, out),
     }
+}
+
+/// Policies and data of the paths; where no policy is among them, the shipped ones that the entry point needs.
+fn bundle(paths: &[PathBuf], entrypoint: &str) -> Result<Bundle, PolicyError> {
+    let mut bundle = source::read(paths, Tests::LeftOut)?;
+    if bundle.policies.is_empty() {
+        let shipped = source::shipped(entrypoint).iter();
+        bundle.policies = shipped.map(|(file, text)| ((*file).to_owned(), (*text).to_owned())).collect();
+    }
+    Ok(bundle)
+}
+
+/// A JSON document; `-` is standard input.
+fn document(path: &Path) -> Result<serde_json::Value, PolicyError> {
+    let text = match path.as_os_str() == "-" {
+        true => std::io::read_to_string(std::io::stdin())?,
+        false => std::fs::read_to_string(path)?,
+    };
+    let name = || path.display().to_string();
+    serde_json::from_str(&text).map_err(|source| PolicyError::Json { name: name(), source })
 }

@@ -82,6 +82,21 @@ pub fn read(paths: &[PathBuf], tests: Tests) -> Result<Bundle, PolicyFault> {
     Ok(bundle)
 }
 
+/// The policies among files and below folders, tests included.
+pub fn rego_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, PolicyFault> {
+    let mut all = Vec::new();
+    for path in paths {
+        let unreadable = |source| PolicyFault::Unreadable { path: path.clone(), source };
+        match fs::metadata(path).map_err(unreadable)?.is_dir() {
+            true => {
+                all.extend(list(path)?.into_iter().filter(|file| file.extension().is_some_and(|end| end == "rego")))
+            }
+            false => all.push(path.clone()),
+        }
+    }
+    Ok(all)
+}
+
 /// Every file below the folder, sorted, so that a load doesn't depend on the file system's order.
 fn list(folder: &Path) -> Result<Vec<PathBuf>, PolicyFault> {
     let unreadable = |path: &Path| {

@@ -21,6 +21,16 @@ pub(super) fn each<E>(module: &Module, visit: &mut Visit<'_, E>) -> Result<(), E
     module.policy.iter().try_for_each(|each| rule(each, visit))
 }
 
+/// Shows `visit` each node of one expression.
+pub(super) fn each_expr<E>(node: &ExprRef, visit: &mut Visit<'_, E>) -> Result<(), E> {
+    expr(node, visit)
+}
+
+/// Shows `visit` each node of one statement.
+pub(super) fn each_statement<E>(one: &LiteralStmt, visit: &mut Visit<'_, E>) -> Result<(), E> {
+    statement(one, visit)
+}
+
 /// Judges one node.
 pub(super) type Visit<'v, E> = dyn FnMut(&ExprRef, Found<'_>) -> Result<(), E> + 'v;
 

@@ -103,6 +103,30 @@ fn cases(path: &Path) -> Vec<Case> {
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|fault| panic!("{fault}: {line}"))).collect()
 }
 
+/// What the layout leaves alone for fear of its meaning is counted: the count must not grow.
+#[test]
+fn a_laid_out_module_answers_as_the_written_one() {
+    let Some(folder) = std::env::var_os("WEIR_CASES") else {
+        println!("WEIR_CASES names no folder: no module of OPA's cases was laid out");
+        return;
+    };
+    let (mut laid_out, mut left) = (0_u32, Vec::new());
+    for mut case in cases(Path::new(&folder)) {
+        let written = run(&case);
+        for text in &mut case.modules {
+            match crate::policy::fmt::format("m.rego", text) {
+                Ok(laid) => *text = laid,
+                Err(fault) if fault.code == "rego_parse_error" => continue,
+                Err(fault) => left.push(format!("{}: {fault}", case.note)),
+            }
+            laid_out += 1;
+        }
+        assert_eq!(run(&case).is_ok(), written.is_ok(), "{}: {:?}", case.note, case.modules);
+    }
+    println!("{laid_out} modules laid out, {} of them left alone", left.len());
+    assert!(laid_out > 100 && left.is_empty(), "{left:#?}");
+}
+
 /// Why a case may differ: the group or the fault it belongs to, and the reason. The first that fits counts.
 const REASONS: [(&str, &str); 8] = [
     ("code: eval_builtin_error", "another code for the same failure"),
