@@ -100,7 +100,7 @@ async fn an_explanation_names_the_line_that_decided_and_what_to_change() {
         "  app.rego:7: failed: allow if {",
         "    at line 8: input.user in data.users",
         "",
-        "To change an expression that failed, change what it reads:",
+        "To change the answer, change what it rests on:",
         "  input.user is \"bob\", compared to data.users = [\"ada\"]",
         "    app.rego:8: input.user in data.users",
     ];

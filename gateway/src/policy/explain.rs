@@ -5,6 +5,7 @@
 //! one more, until nothing is left that holds. Functions are not followed: the expression that calls one is shown with
 //! what it was given.
 
+mod changes;
 mod probe;
 mod text;
 
@@ -40,7 +41,7 @@ pub struct Explanation {
     pub decided_by: Option<String>,
     /// The rule, and those that it reads, each once.
     pub rules: Vec<RuleStory>,
-    /// What the expressions that failed read of the input: to change the answer, change one of these.
+    /// What the expressions that the answer rests on read of the input: to change it, change one of these.
     pub changes: Vec<Change>,
 }
 
@@ -66,6 +67,9 @@ pub struct Definition {
     pub text: String,
     /// Whether it held, and where it stopped.
     pub end: End,
+    /// The expressions that it rests on, where it held.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rests_on: Vec<Failed>,
 }
 
 /// What became of a definition.
@@ -86,7 +90,7 @@ pub enum End {
     Failed(Failed),
 }
 
-/// The first expression that did not hold.
+/// An expression of a definition: the first that did not hold, or one that did.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Failed {
     /// Line, from 1.
@@ -110,10 +114,10 @@ pub struct Read {
     pub value: Option<Json>,
 }
 
-/// A member of the input on which a failed expression depends.
+/// A member of the input on which an expression depends that the answer rests on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Change {
-    /// The expression that it failed, as `file:line: text`.
+    /// The expression that read it, as `file:line: text`.
     pub expression: String,
     /// The member and its present value.
     pub member: Read,
@@ -145,25 +149,8 @@ pub fn explain(
         Some(format!("{}:{}", found.file, found.line))
     });
     let allowed = value.as_ref().is_some_and(|value| value.as_bool().or(value["allow"].as_bool()) == Some(true));
-    let changes = changes(&rules);
+    let changes = changes::of(&rules);
     Ok(Explanation { entrypoint: entrypoint.to_owned(), allowed, value, decided_by, rules, changes })
-}
-
-fn changes(rules: &[RuleStory]) -> Vec<Change> {
-    let mut all: Vec<Change> = Vec::new();
-    for definition in rules.iter().flat_map(|story| &story.definitions) {
-        let End::Failed(failed) = &definition.end else { continue };
-        for member in &failed.reads {
-            let is_side = |side: &&Read| side.text == member.text;
-            let compared_to = match failed.compared.iter().any(|side| is_side(&side)) {
-                true => failed.compared.iter().find(|side| !is_side(side)).cloned(),
-                false => None,
-            };
-            let expression = format!("{}:{}: {}", definition.file, failed.line, failed.text);
-            all.push(Change { expression, member: member.clone(), compared_to });
-        }
-    }
-    all
 }
 
 struct Teller<'m> {
@@ -208,6 +195,7 @@ impl Teller<'_> {
             line: span.line,
             text: text::first_line(&text::written(span)),
             end,
+            rests_on: Vec::new(),
         };
         let (head, bodies) = match rule {
             Rule::Default { span, .. } => return vec![place(span, End::Default)],
@@ -236,7 +224,8 @@ impl Teller<'_> {
                 let assigned = body.assign.as_ref().map(|assign| &assign.value).or(value);
                 reads.extend(assigned.into_iter().flat_map(|value| self.read_by(module, value).1));
             }
-            all.push(place(span, end));
+            let rests_on = if end == End::Held { self.rests_on(module, body) } else { Vec::new() };
+            all.push(Definition { rests_on, ..place(span, end) });
         }
         all
     }
@@ -256,6 +245,12 @@ impl Teller<'_> {
             }
         }
         End::Held
+    }
+
+    fn rests_on(&self, module: &Module, body: &RuleBody) -> Vec<Failed> {
+        let all: Vec<String> = body.query.stmts.iter().map(|one| text::written(&one.span)).collect();
+        let told = body.query.stmts.iter().enumerate();
+        told.map(|(at, one)| self.failed(module, one, all.get(..at).unwrap_or_default())).collect()
     }
 
     fn failed(&self, module: &Module, statement: &LiteralStmt, before: &[String]) -> Failed {

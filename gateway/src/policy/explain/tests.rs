@@ -80,3 +80,11 @@ fn texts_at_either_end_of_an_expression_keep_their_quotes() {
     assert_eq!((stopped.line, stopped.text.as_str()), (5, "\"c\" == input.other"));
     assert_eq!(told.changes[0].compared_to.as_ref().unwrap().text, "\"c\"");
 }
+
+#[test]
+fn a_refusal_by_a_rule_that_held_is_changed_by_what_that_rule_read() {
+    let told = ask(&json!({"user": {"name": "eve", "role": "dev", "teams": ["core"]}}), "data.app.decision");
+    let changes: Vec<_> = told.changes.iter().map(|one| one.member.text.as_str()).collect();
+    assert_eq!(changes, ["input.user.name"], "{told}");
+    assert_eq!(told.changes[0].expression, "app.rego:17: base.list[_] == input.user.name");
+}

@@ -92,7 +92,7 @@ impl fmt::Display for Explanation {
             }
         }
         if !self.changes.is_empty() {
-            writeln!(f, "\nTo change an expression that failed, change what it reads:")?;
+            writeln!(f, "\nTo change the answer, change what it rests on:")?;
         }
         for change in &self.changes {
             let value = match &change.member.value {
