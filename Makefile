@@ -29,12 +29,14 @@ test: setup ## the house rules and every test, against the real binaries
 	cargo xtask tidy
 	@echo "== build (the first takes minutes)"
 	cargo build --workspace --all-targets
-	@echo "== model and Python packages of the tests"
+	@echo "== model, Python packages and identity provider of the tests"
 	cargo xtask model
 	cargo xtask venv
+	cargo xtask idp
 	@echo "== tests"
 	WEIR_BIN="$(DEV)/weir" WEIR_ENGINE_BIN="$(DEV)/weir-engine" \
-	WEIR_MODEL="$$(cargo xtask model)" WEIR_PYTHON="$$(cargo xtask venv)" $(TESTS)
+	WEIR_MODEL="$$(cargo xtask model)" WEIR_PYTHON="$$(cargo xtask venv)" \
+	WEIR_IDP="$$(cargo xtask idp)" $(TESTS)
 	@echo "== all passed"
 
 bench: setup ## direct, a bare Pingora pass-through and Weir, side by side, with ratios

@@ -3,6 +3,7 @@
 //! Start at [`router`]. The owner proves itself with the token of `admin.token`; without one configured, only the open
 //! routes answer.
 
+mod issuers;
 mod keys;
 mod ledger;
 mod status;
@@ -82,6 +83,7 @@ pub fn router(running: Arc<Running>) -> Router {
         .route("/admin/v1/keys", get(keys::list).post(keys::create))
         .route("/admin/v1/keys/{id}", delete(keys::revoke))
         .route("/admin/v1/keys/{id}/revoke", post(keys::revoke))
+        .route("/admin/v1/issuers", get(issuers::list))
         .route("/admin/v1/usage", get(ledger::usage))
         .route("/admin/v1/audit/verify", get(ledger::verify))
         .route_layer(from_fn_with_state(running.clone(), owner_only));

@@ -6,6 +6,7 @@
 pub mod api_key;
 pub mod caller;
 pub mod credential;
+pub mod introspect;
 pub mod issuer;
 pub mod issuers;
 pub mod jwk;

@@ -50,6 +50,18 @@ pub enum Refusal {
         /// `unknown`, `revoked`, `expired`, `checksum`, `shape`, `tenant_gone` …
         why: &'static str,
     },
+    /// A token that its issuer's rules refuse.
+    #[error("token refused: {why}")]
+    InvalidToken {
+        /// `token_expired`, `token_audience`, `token_signature` …
+        why: &'static str,
+    },
+    /// The issuer of a token could not be asked.
+    #[error("the token's issuer is unavailable: {why}")]
+    IssuerUnavailable {
+        /// `issuer_keys_unavailable`, `introspection_unavailable`.
+        why: &'static str,
+    },
     /// Two different credentials in one request.
     #[error("two different credentials")]
     AmbiguousCredentials,
@@ -216,6 +228,8 @@ impl Refusal {
             | Refusal::ModelUnknown { .. } => self.request_face(),
             Refusal::MissingKey
             | Refusal::InvalidKey { .. }
+            | Refusal::InvalidToken { .. }
+            | Refusal::IssuerUnavailable { .. }
             | Refusal::AmbiguousCredentials
             | Refusal::KeyInQuery
             | Refusal::KeyStoreUnavailable
@@ -320,6 +334,18 @@ impl Refusal {
                 retry_after: Some(Duration::from_secs(2)),
                 ..face(503, SERVER, "key_store_unavailable", "API keys cannot be checked at the moment")
             },
+            Refusal::InvalidToken { .. } => {
+                face(401, AUTH, "invalid_token", "the access token is invalid, expired or not for this gateway")
+            }
+            Refusal::IssuerUnavailable { .. } => Face {
+                retry_after: Some(Duration::from_secs(2)),
+                ..face(
+                    503,
+                    SERVER,
+                    "issuer_unavailable",
+                    "access tokens of this issuer cannot be checked at the moment",
+                )
+            },
             Refusal::KeyRevoked => face(401, AUTH, "key_revoked", "the API key was revoked during the call"),
             _ => face(401, AUTH, "invalid_api_key", "the API key is invalid, expired or revoked"),
         }
@@ -420,9 +446,12 @@ impl From<IdentityFault> for Refusal {
     fn from(fault: IdentityFault) -> Self {
         match fault {
             IdentityFault::Credential(fault) => fault.into(),
-            IdentityFault::StoreUnavailable | IdentityFault::Token(TokenFault::NoKeys) => Refusal::KeyStoreUnavailable,
-            IdentityFault::Token(_)
-            | IdentityFault::Key(_)
+            IdentityFault::StoreUnavailable => Refusal::KeyStoreUnavailable,
+            IdentityFault::Token(TokenFault::NoKeys | TokenFault::NoAnswer) => {
+                Refusal::IssuerUnavailable { why: fault.code() }
+            }
+            IdentityFault::Token(_) => Refusal::InvalidToken { why: fault.code() },
+            IdentityFault::Key(_)
             | IdentityFault::Unknown
             | IdentityFault::WrongSecret
             | IdentityFault::Revoked

@@ -208,9 +208,17 @@ fn refusal_head(refusal: &Refusal, headers: &Headers) -> pingora::Result<Respons
         head.insert_header("allow", *allow)?;
     }
     if face.status == 401 {
-        head.insert_header("www-authenticate", "Bearer")?;
+        head.insert_header("www-authenticate", challenge(refusal))?;
     }
     Ok(head)
+}
+
+/// RFC 6750, section 3: a caller that sent nothing learns how to, one that sent a bad credential that it is bad.
+fn challenge(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::MissingKey => r#"Bearer realm="weir""#,
+        _ => r#"Bearer realm="weir", error="invalid_token""#,
+    }
 }
 
 /// Reads the rest of the body away, bounded in bytes and time.

@@ -54,5 +54,8 @@ fn reason(x: &Exchange, outcome: Outcome) -> Option<Arc<str>> {
 
 /// The audit log knows more than the caller: why exactly a key was refused.
 fn audit_code(refusal: &Refusal) -> &'static str {
-    if let Refusal::InvalidKey { why } = refusal { why } else { refusal.code() }
+    match refusal {
+        Refusal::InvalidKey { why } | Refusal::InvalidToken { why } | Refusal::IssuerUnavailable { why } => why,
+        other => other.code(),
+    }
 }

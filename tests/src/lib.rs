@@ -21,6 +21,7 @@ pub mod demo;
 pub mod engine;
 pub mod gateway;
 pub mod http1;
+pub mod idp;
 pub mod issuer;
 pub mod ports;
 pub mod program;

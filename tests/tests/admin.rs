@@ -23,7 +23,9 @@ async fn the_owners_routes_ask_for_the_token_and_the_open_ones_do_not() {
     for path in ["/healthz", "/readyz", "/metrics"] {
         assert_eq!(Request::get(path).fetch(admin).await.status, 200, "{path}");
     }
-    for path in ["/admin/v1/status", "/admin/v1/keys", "/admin/v1/usage", "/admin/v1/audit/verify"] {
+    let owners =
+        ["/admin/v1/status", "/admin/v1/keys", "/admin/v1/issuers", "/admin/v1/usage", "/admin/v1/audit/verify"];
+    for path in owners {
         for credential in [None, Some("Bearer "), Some("Bearer wrong"), Some(ADMIN_TOKEN), Some("Basic dTpw")] {
             let request = Request::get(path);
             let request = credential.map_or(request.clone(), |text| request.header("authorization", text));

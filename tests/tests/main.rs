@@ -19,6 +19,7 @@ mod framing;
 mod full_disk;
 mod hang_up;
 mod http2;
+mod idp;
 mod json;
 mod keys;
 mod lifecycle;

@@ -88,7 +88,7 @@ async fn each_attack_is_refused_alike_and_the_record_says_why() {
         let reply = scene.gateway.fetch(&call(token)).await;
         assert_eq!(
             (reply.status, reply.code().as_str()),
-            (401, "invalid_api_key"),
+            (401, "invalid_token"),
             "{token}: {}",
             String::from_utf8_lossy(&reply.body)
         );
@@ -144,4 +144,36 @@ async fn an_issuer_that_was_never_reached_is_an_outage_and_no_wrong_token() {
         (reply.status == 200).then_some(reply)
     });
     assert_eq!(served.await.status, 200);
+}
+
+/// FR-AUTH-02: whatever is in `Authorization` that proves nothing ends the call, with issuers and without, on every
+/// endpoint; there is no second way that takes what the first one refused.
+#[tokio::test]
+async fn fr_auth_02_a_credential_that_proves_nothing_reaches_no_endpoint() {
+    let key = SigningKey::new("k1");
+    let issuer = Issuer::start(&[&key]).await;
+    let endpoints = [("POST", "/v1/chat/completions"), ("POST", "/v1/completions"), ("GET", "/v1/models")];
+    let credentials = [
+        ("authorization", "Bearer made-up-oauth"),
+        ("authorization", "Bearer x"),
+        ("authorization", "Basic eDp5"),
+        ("authorization", "Bearer eyJhbGciOiJub25lIn0.e30."),
+        ("x-api-key", "made-up"),
+        ("sec-websocket-protocol", "realtime, openai-insecure-api-key.x"),
+    ];
+    for scene in [Scene::new().await, scene(&issuer, "").await] {
+        for (method, path) in endpoints {
+            for (name, value) in credentials {
+                let request = Request { method: method.into(), path: path.into(), ..call("") };
+                let refused = scene.gateway.fetch(&request.without("authorization").header(name, value)).await;
+                assert_eq!(refused.status, 401, "{path} {name}: {value}");
+                let challenge = refused.head.get("www-authenticate").unwrap_or_default();
+                let wants = if name.starts_with("sec") { "realm=\"weir\"" } else { "error=\"invalid_token\"" };
+                assert!(challenge.starts_with("Bearer ") && challenge.contains(wants), "{path} {value}: {challenge}");
+            }
+        }
+        let records = scene.gateway.audit_calls(endpoints.len() * credentials.len()).await;
+        assert!(records.iter().all(|record| record["reason"].is_string()), "{records:#?}");
+        assert_eq!(scene.upstream.count(), 0);
+    }
 }

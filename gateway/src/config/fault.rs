@@ -216,6 +216,14 @@ pub enum Wrong {
     /// No place of keys.
     #[error("must be `discovery`, an http or https URL, or `file:PATH`")]
     KeySource,
+    /// No address to ask at.
+    #[error("must be an http or https URL without a credential in it")]
+    IntrospectionUrl,
+    /// Two issuers that could be asked about one token.
+    #[error(
+        "a token with this prefix could also be one of `{0}`: give both prefixes of which none begins with the other"
+    )]
+    TokenPrefix(String),
     /// A certificate, key or authority that can't be used.
     #[error("{0}")]
     Tls(String),

@@ -338,7 +338,7 @@ pub const ISSUER: &[Key] = &[
         Int { min: 30, max: 86_400 },
         Usually("300"),
         "300",
-        "Seconds between two looks at its keys. An unknown key id leads to one more, at most every 30 s.",
+        "Seconds between two looks at its keys. An unknown key id leads to one more, after `cooldown_s`.",
     ),
     key(
         "stale_s",
@@ -346,6 +346,41 @@ pub const ISSUER: &[Key] = &[
         Usually("86400"),
         "86400",
         "Seconds for which its last good keys are used while it is away; then its tokens are refused.",
+    ),
+    key(
+        "cooldown_s",
+        Int { min: 1, max: 3_600 },
+        Usually("30"),
+        "30",
+        "Seconds between two fetches of its keys at least, however many tokens name an unknown key.",
+    ),
+    key(
+        "introspection",
+        Section(INTROSPECTION),
+        Means("only signed tokens are taken"),
+        "",
+        "How it is asked about tokens that are not signed (RFC 7662).",
+    ),
+];
+
+/// Keys of an issuer's introspection.
+pub const INTROSPECTION: &[Key] = &[
+    key("url", Text, Fault, "https://idp.example.com/introspect", "Its introspection endpoint."),
+    key("client_id", Text, Fault, "weir", "Weir's own name there."),
+    key("client_secret", Secret, Fault, "file:./idp_secret", "Weir's own secret there."),
+    key(
+        "prefix",
+        Text,
+        Means("it is asked about every token that has no other form"),
+        "idp_",
+        "What its tokens begin with. Two issuers that are asked need prefixes of which none begins with the other.",
+    ),
+    key(
+        "cache_s",
+        Int { min: 0, max: 60 },
+        Usually("30"),
+        "30",
+        "Seconds for which its yes counts: a token that it revokes is refused that much later. A no counts for 5 s.",
     ),
 ];
 

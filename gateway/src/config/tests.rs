@@ -37,7 +37,15 @@ fn folder() -> tempfile::TempDir {
     }
     std::fs::write(path.join("tls/cert.pem"), "-----BEGIN CERTIFICATE-----\n").unwrap();
     private(&path.join("tls/key.pem"), "-----BEGIN PRIVATE KEY-----\n");
-    for name in ["pepper", "admin_token", "cloud_key", "secrets/admin_token", "secrets/pepper_1", "secrets/pepper_2"] {
+    for name in [
+        "pepper",
+        "admin_token",
+        "cloud_key",
+        "idp_secret",
+        "secrets/admin_token",
+        "secrets/pepper_1",
+        "secrets/pepper_2",
+    ] {
         private(&path.join(name), PEPPER);
     }
     folder

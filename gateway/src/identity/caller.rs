@@ -48,7 +48,7 @@ fn token_subject(rule: &IssuerRule, proven: &Proven, world: &World) -> Result<Id
         tenant: proven.tenant.clone(),
         key: proven.key.clone(),
         key_epoch: 0,
-        credential: CredentialKind::Jwt,
+        credential: proven.credential,
         roles: union(grants.roles.iter().chain(&proven.roles).cloned()),
         attributes: Arc::new(attributes),
     };

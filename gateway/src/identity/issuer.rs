@@ -12,8 +12,9 @@ use jsonwebtoken::Algorithm;
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
+use super::introspect::Introspection;
 use super::token::{Token, TokenFault};
-use super::{KeyId, TenantPath};
+use super::{CredentialKind, KeyId, TenantPath};
 
 /// Audiences of one token.
 const AUDIENCES_MAX: usize = 64;
@@ -79,11 +80,17 @@ pub struct IssuerRule {
     pub refresh_s: u64,
     /// Seconds for which the last good keys are used while the issuer is away.
     pub stale_s: u64,
+    /// Seconds between two fetches of its keys at least, whatever the tokens say.
+    pub cooldown_s: u64,
+    /// How it is asked about tokens that say nothing themselves, where it is.
+    pub introspection: Option<Introspection>,
 }
 
 /// Who a token speaks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proven {
+    /// Whether the token was signed or its issuer asked.
+    pub credential: CredentialKind,
     /// The tenant path.
     pub tenant: TenantPath,
     /// Stands for the subject without naming it.
@@ -118,6 +125,14 @@ pub fn judge(rule: &IssuerRule, token: &Token<'_>, claims: &Json, now_s: u64) ->
     if !is_typed {
         return Err(TokenFault::Type);
     }
+    judge_claims(rule, claims, now_s)
+}
+
+/// Judges claims that the issuer is known to have made.
+///
+/// # Errors
+/// As [`judge`].
+pub(super) fn judge_claims(rule: &IssuerRule, claims: &Json, now_s: u64) -> Result<Proven, TokenFault> {
     if claimed_issuer(claims)? != &*rule.issuer {
         return Err(TokenFault::Issuer);
     }
@@ -129,6 +144,7 @@ pub fn judge(rule: &IssuerRule, token: &Token<'_>, claims: &Json, now_s: u64) ->
     let expires_s = times(rule, claims, now_s)?;
     client(rule, claims)?;
     Ok(Proven {
+        credential: CredentialKind::Jwt,
         tenant: tenant(rule, claims)?,
         key: key_id(&rule.name, subject),
         roles: roles(rule, claims),

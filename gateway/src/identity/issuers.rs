@@ -14,14 +14,13 @@ use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 use url::Url;
 
+use super::introspect::{self, Introspections};
 use super::issuer::{self, IssuerRule, KeySource, Proven};
 use super::jwk::{KeySet, SET_BYTES_MAX, Symmetric};
 use super::token::{Token, TokenFault};
 use crate::fetch::{Fetcher, Trust};
 use crate::telemetry::metric;
 
-/// Milliseconds between two fetches of one issuer's keys, whatever the tokens say.
-pub const COOL_DOWN_MS: u64 = 30_000;
 /// Milliseconds between two tries while an issuer has no keys at all.
 const FIRST_RETRY_MS: u64 = 1_000;
 /// Milliseconds for which a proven token is believed without another look.
@@ -56,6 +55,8 @@ pub struct Standing {
     pub tried_ms: u64,
     /// Why the last try failed, where it did.
     pub fault: Option<String>,
+    /// Whether it answers about opaque tokens; nothing where it is not asked.
+    pub introspection: Option<&'static str>,
 }
 
 /// All issuers' keys, and the tokens that were proven lately.
@@ -64,6 +65,7 @@ pub struct Issuers {
     /// By name, issuer and source: a reload that changes one begins anew.
     held: Mutex<HashMap<String, Arc<Held>>>,
     remembered: Mutex<HashMap<[u8; 32], Remembered>>,
+    introspections: Introspections,
 }
 
 #[derive(Clone)]
@@ -76,7 +78,12 @@ struct Remembered {
 impl Issuers {
     /// Knows no keys yet.
     pub fn new(fetcher: Fetcher) -> Self {
-        Self { fetcher, held: Mutex::default(), remembered: Mutex::default() }
+        Self {
+            fetcher,
+            held: Mutex::default(),
+            remembered: Mutex::default(),
+            introspections: Introspections::default(),
+        }
     }
 
     /// Proves a token of one of these issuers.
@@ -92,6 +99,14 @@ impl Issuers {
         let hash: [u8; 32] = Sha256::digest(text.as_bytes()).into();
         if let Some(known) = self.recall(&hash, rules, now_ms) {
             return Ok((known.rule, known.proven));
+        }
+        if let Some(rule) = introspect::asked(text, rules) {
+            let proven = self.introspections.prove(&self.fetcher, rule, (text, hash), now_ms).await?;
+            let asks = rule.introspection.as_ref();
+            let for_ms = asks.map_or(0, |asks| asks.cache_s).saturating_mul(1_000).min(REMEMBER_MS);
+            let until_ms = now_ms.saturating_add(for_ms).min(proven.expires_s.saturating_mul(1_000));
+            self.remember(hash, Remembered { rule: Arc::clone(rule), proven: Arc::clone(&proven), until_ms });
+            return Ok((Arc::clone(rule), proven));
         }
         let token = Token::parse(text)?;
         let claims = token.claims()?;
@@ -157,7 +172,8 @@ impl Issuers {
         if held.fetched_ms.load(Ordering::Acquire) != seen_ms {
             return true;
         }
-        let pause_ms = if held.keys.load().is_some() { COOL_DOWN_MS } else { FIRST_RETRY_MS };
+        let cooldown_ms = rule.cooldown_s.saturating_mul(1_000);
+        let pause_ms = if held.keys.load().is_some() { cooldown_ms } else { FIRST_RETRY_MS };
         let begun_ms = held.begun_ms.load(Ordering::Acquire);
         if begun_ms != 0 && now_ms.saturating_sub(begun_ms) < pause_ms {
             return false;
@@ -245,7 +261,8 @@ impl Issuers {
     }
 
     /// What is known of each issuer.
-    pub fn standings(&self, rules: &[Arc<IssuerRule>]) -> Vec<Standing> {
+    pub fn standings(&self, rules: &[Arc<IssuerRule>], now_ms: u64) -> Vec<Standing> {
+        let answers = |rule: &IssuerRule| if self.introspections.is_away(rule, now_ms) { "away" } else { "ok" };
         let standing = |rule: &Arc<IssuerRule>| {
             let held = self.held(rule);
             Standing {
@@ -254,6 +271,7 @@ impl Issuers {
                 fetched_ms: held.fetched_ms.load(Ordering::Acquire),
                 tried_ms: held.begun_ms.load(Ordering::Acquire),
                 fault: held.last_fault.lock().clone(),
+                introspection: rule.introspection.as_ref().map(|_| answers(rule)),
             }
         };
         rules.iter().map(standing).collect()
@@ -289,3 +307,6 @@ fn keys_address(issuer: &str, base: &Url, metadata: &[u8]) -> Result<(Url, Trust
     let is_named = address.host() == base.host() && address.port_or_known_default() == base.port_or_known_default();
     Ok((address, if is_named { Trust::Configured } else { Trust::Remote }))
 }
+
+#[cfg(test)]
+pub(super) mod tests;

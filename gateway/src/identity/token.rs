@@ -97,6 +97,12 @@ pub enum TokenFault {
     /// The claims give no tenant path of the issuer.
     #[error("the token's claims give no tenant")]
     Tenant,
+    /// The issuer says that the token is none of its own, expired or revoked.
+    #[error("the issuer says that the token is not active")]
+    Inactive,
+    /// The issuer was asked about the token and said nothing usable.
+    #[error("the issuer does not answer about the token")]
+    NoAnswer,
     /// The issuer's keys can't be had.
     #[error("the issuer's keys are not available")]
     NoKeys,
@@ -135,6 +141,8 @@ impl TokenFault {
             Self::TooOld => "token_too_old",
             Self::Client => "token_client",
             Self::Tenant => "token_tenant",
+            Self::Inactive => "token_inactive",
+            Self::NoAnswer => "introspection_unavailable",
             Self::NoKeys => "issuer_keys_unavailable",
             Self::Unbound => "token_unbound",
         }

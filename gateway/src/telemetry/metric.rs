@@ -50,6 +50,9 @@ pub const TOKENS_JUDGED: &str = "weir_identity_tokens_judged_total";
 /// Fetches of issuers' keys, by issuer and result.
 pub const ISSUER_FETCHES: &str = "weir_identity_issuer_fetches_total";
 
+/// Questions to issuers about opaque tokens, by issuer and result.
+pub const INTROSPECTIONS: &str = "weir_identity_introspections_total";
+
 /// Upper bounds of the latency histograms, in seconds.
 const SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
 
@@ -85,6 +88,7 @@ pub fn install() -> Result<(), metrics_exporter_prometheus::BuildError> {
     describe_gauge!(JOURNAL_FAILING, "1 while the journal can't be written and calls are refused");
     describe_counter!(TOKENS_JUDGED, "issuers' tokens that were judged, by issuer and reason");
     describe_counter!(ISSUER_FETCHES, "fetches of issuers' keys by result");
+    describe_counter!(INTROSPECTIONS, "questions to issuers about opaque tokens, by issuer and result");
     describe_gauge!(COOLING, "deployments that cool down after failures");
     HANDLE.set(handle).unwrap_or(());
     Ok(())
@@ -111,6 +115,11 @@ pub fn unrecorded() {
 /// Counts a token that was judged; one that is remembered is not judged again.
 pub fn token_judged(issuer: &str, reason: &'static str) {
     counter!(TOKENS_JUDGED, "issuer" => issuer.to_owned(), "reason" => reason).increment(1);
+}
+
+/// Counts a question to an issuer about an opaque token.
+pub fn introspected(issuer: &str, result: &'static str) {
+    counter!(INTROSPECTIONS, "issuer" => issuer.to_owned(), "result" => result).increment(1);
 }
 
 /// Counts a fetch of an issuer's keys.

@@ -138,6 +138,8 @@ fn rule(rules: &Rules, claims: &Json, algorithms: Vec<jsonwebtoken::Algorithm>) 
         keys: KeySource::Discovery,
         refresh_s: 0,
         stale_s: 0,
+        cooldown_s: 0,
+        introspection: None,
     })
 }
 

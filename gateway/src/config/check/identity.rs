@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use url::Url;
+use url::{Host, Url};
 
 use super::Check;
 use crate::config::fault::{Doubt, Wrong};
@@ -13,6 +13,7 @@ use crate::config::resolve;
 use crate::config::settings::TenantRule;
 use crate::config::shape::Section;
 use crate::identity::TenantPath;
+use crate::identity::introspect::Introspection;
 use crate::identity::issuer::{IssuerRule, KeySource, TokenType};
 use crate::identity::jwk::{KeySet, SET_BYTES_MAX, Symmetric};
 use crate::identity::token::algorithm;
@@ -32,6 +33,7 @@ impl Check<'_> {
                     self.fault(section.at(key), Wrong::DuplicateName { name, other: "identity.issuers".to_owned() });
                 }
             }
+            self.one_is_asked(&section, &rule, &all);
             all.push(Arc::new(rule));
         }
         all
@@ -70,7 +72,44 @@ impl Check<'_> {
             keys,
             refresh_s: section.int("refresh_s").unwrap_or_default(),
             stale_s: section.int("stale_s").unwrap_or_default(),
+            cooldown_s: section.int("cooldown_s").unwrap_or_default(),
+            introspection: self.introspection(section),
         })
+    }
+
+    fn introspection(&mut self, outer: &Section<'_>) -> Option<Introspection> {
+        outer.get("introspection")?;
+        let section = outer.section("introspection");
+        let secret = self.secret(&section, "client_secret");
+        let text = section.text("url").filter(|text| !text.is_empty())?;
+        let Some(url) = Url::parse(text).ok().filter(|_| is_web(text)) else {
+            self.fault(section.at("url"), Wrong::IntrospectionUrl);
+            return None;
+        };
+        if url.scheme() == "http" && !is_loopback(&url) {
+            self.doubt(section.at("url"), Doubt::PlainUpstream(text.to_owned()));
+        }
+        Some(Introspection {
+            url,
+            client_id: section.text("client_id").unwrap_or_default().into(),
+            client_secret: secret?,
+            prefix: section.text("prefix").unwrap_or_default().to_owned(),
+            cache_s: section.int("cache_s").unwrap_or_default(),
+        })
+    }
+
+    /// A token must never be sent to an issuer that it may not be of.
+    fn one_is_asked(&mut self, section: &Section<'_>, rule: &IssuerRule, others: &[Arc<IssuerRule>]) {
+        let Some(own) = &rule.introspection else { return };
+        let clashes = |other: &&Arc<IssuerRule>| {
+            let is_same =
+                |asks: &Introspection| asks.prefix.starts_with(&own.prefix) || own.prefix.starts_with(&asks.prefix);
+            other.introspection.as_ref().is_some_and(is_same)
+        };
+        if let Some(other) = others.iter().find(clashes) {
+            let place = section.section("introspection").at("prefix");
+            self.fault(place, Wrong::TokenPrefix(other.name.to_string()));
+        }
     }
 
     fn speaks_for(&mut self, section: &Section<'_>, tenants: &[TenantRule]) -> Option<TenantPath> {
@@ -138,6 +177,15 @@ impl Check<'_> {
                 KeySource::Discovery
             }
         }
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
     }
 }
 

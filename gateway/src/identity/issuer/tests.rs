@@ -27,6 +27,8 @@ pub fn rule() -> IssuerRule {
         keys: KeySource::Discovery,
         refresh_s: 300,
         stale_s: 3_600,
+        cooldown_s: 30,
+        introspection: None,
     }
 }
 
