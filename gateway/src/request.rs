@@ -215,10 +215,8 @@ fn refusal_head(refusal: &Refusal, headers: &Headers) -> pingora::Result<Respons
 
 /// RFC 6750, section 3: a caller that sent nothing learns how to, one that sent a bad credential that it is bad.
 fn challenge(refusal: &Refusal) -> &'static str {
-    match refusal {
-        Refusal::MissingKey => r#"Bearer realm="weir""#,
-        _ => r#"Bearer realm="weir", error="invalid_token""#,
-    }
+    let is_bad = matches!(refusal, Refusal::InvalidKey { .. } | Refusal::InvalidToken { .. } | Refusal::KeyRevoked);
+    if is_bad { r#"Bearer realm="weir", error="invalid_token""# } else { r#"Bearer realm="weir""# }
 }
 
 /// Reads the rest of the body away, bounded in bytes and time.

@@ -13,12 +13,13 @@ use serde_json::Value;
 fn config(upstream: &Upstream, idp: &Idp, more: &str) -> Config {
     let (client, _) = CLIENT;
     let issuer = &idp.issuer;
+    let asks = format!(
+        "url: \"{issuer}/token/introspection\", client_id: {client}, client_secret: \"file:./idp_secret\"{more}"
+    );
     Config::with(upstream).section(&format!(
-        "identity:\n  issuers:\n    - name: corp\n      issuer: \"{issuer}\"\n      audiences: [weir]\n      \
-         algorithms: [ES256, RS256]\n      tenant: acme\n      cooldown_s: 1\n      path_claims: [team]\n      roles_claim: groups\n      \
-         roles: {{ ml-team: developer }}\n      attributes: {{ department: department }}\n      \
-         introspection: {{ url: \"{issuer}/token/introspection\", client_id: {client}, \
-         client_secret: \"file:./idp_secret\"{more} }}"
+        "identity: {{ issuers: [{{ name: corp, issuer: \"{issuer}\", audiences: [weir], algorithms: [ES256, RS256], \
+         tenant: acme, cooldown_s: 1, path_claims: [team], roles_claim: groups, roles: {{ ml-team: developer }}, \
+         attributes: {{ department: department }}, introspection: {{ {asks} }} }}] }}"
     ))
 }
 

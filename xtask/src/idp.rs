@@ -1,4 +1,4 @@
-//! Installs the identity provider of the end-to-end tests: npm `oidc-provider`, pinned by `tests/idp/package-lock.json`.
+//! Installs the identity provider of the end-to-end tests: npm `oidc-provider`, pinned by the lock in `tests/idp`.
 //!
 //! It lives in the cache folder and is made once per lock; a stamp file, written last, says that it is whole. Where
 //! node or npm is missing, the tests that need it are skipped. Start at `make`.

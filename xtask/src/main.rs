@@ -1,7 +1,8 @@
 //! Automation that is too long for the Makefile: `cargo xtask tidy | model | venv | idp`.
 //!
 //! Owns the house rules that clippy can't express (`tidy`), the one model that the demo and the tests use (`model`),
-//! the Python environment of the SDK tests (`venv`) and the identity provider of the token tests (`idp`). It runs on a developer's machine only: nothing depends on it.
+//! the Python environment of the SDK tests (`venv`) and the identity provider of the token tests (`idp`).
+//! It runs on a developer's machine only: nothing depends on it.
 //! Start at `main`, then at the module of the same name as the command.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool answers on its terminal")]
 
