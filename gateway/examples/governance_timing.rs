@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use weir::clock;
-use weir::config::settings::{LimitRule, PolicySettings, TenantRule};
+use weir::config::settings::{LimitRule, PolicyEngine, PolicySettings, TenantRule};
 use weir::identity::{KeyId, Subject, TenantPath};
 use weir::limits::{LimitRules, Limits};
 use weir::policy::{self, Compiled, Input};
@@ -34,7 +34,13 @@ fn main() -> anyhow::Result<()> {
 
 fn policies(tenants: &[TenantRule], subject: &Subject) -> anyhow::Result<()> {
     let entrypoint = "data.weir.authz.decision".to_owned();
-    let settings = PolicySettings { path: None, data: None, entrypoint, timeout: Duration::from_millis(50) };
+    let settings = PolicySettings {
+        path: None,
+        data: None,
+        entrypoint,
+        timeout: Duration::from_millis(50),
+        engine: PolicyEngine::Auto,
+    };
     let remembered = policy::prepare(&settings, tenants)?;
     // The same rules, read in a way that the scan can't follow.
     let shipped = policy::source::shipped("data.weir.authz.decision").first();

@@ -6,10 +6,12 @@
 pub mod cache;
 mod calls;
 pub mod compiled;
+pub mod engines;
 pub mod eval;
 pub mod explain;
 pub mod fmt;
 pub mod input;
+mod machine;
 pub mod obligation;
 pub mod opa_test;
 pub mod permit;

@@ -49,6 +49,7 @@ pub(crate) async fn status(State(running): State<Arc<Running>>) -> Json<Value> {
         .map(|(deployment, left)| json!({"deployment": deployment, "left_ms": left.as_millis()}))
         .collect();
     let models: Vec<&str> = world.settings.models.iter().map(|model| model.name.as_ref()).collect();
+    let interpreted = world.policy.interpreted();
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "revision": world.revision,
@@ -56,6 +57,10 @@ pub(crate) async fn status(State(running): State<Arc<Running>>) -> Json<Value> {
         "engine_ready": running.engine_ready.load(Ordering::Relaxed),
         "journal": {"failing": !running.journal.admits(), "backlog": running.journal.backlog()},
         "models": models,
+        "policy": {
+            "engine": if interpreted.is_some() { "interpreter" } else { "machine" },
+            "why": interpreted.map(|why| why.to_string()),
+        },
         "cooling": cooling,
     }))
 }

@@ -16,8 +16,8 @@ use super::file::Node;
 use super::keys_table::ROOT;
 use super::secret::{Environment, Reference, read_private};
 use super::settings::{
-    AdminSettings, Durability, EngineSettings, Listener, Pepper, PolicySettings, RequestSettings, RetrySettings,
-    Secret, Settings, StreamSettings, TlsFiles,
+    AdminSettings, Durability, EngineSettings, Listener, Pepper, PolicyEngine, PolicySettings, RequestSettings,
+    RetrySettings, Secret, Settings, StreamSettings, TlsFiles,
 };
 use super::shape::{self, Section};
 use super::{Loaded, resolve};
@@ -229,7 +229,11 @@ impl Check<'_> {
         }
         let data = self.existing(section, "data");
         self.watched.extend(data.iter().cloned());
-        PolicySettings { path, data, entrypoint: entrypoint.to_owned(), timeout: ms(section, "timeout_ms") }
+        let engine = match section.text("engine") {
+            Some("interpreter") => PolicyEngine::Interpreter,
+            Some(_) | None => PolicyEngine::Auto,
+        };
+        PolicySettings { path, data, entrypoint: entrypoint.to_owned(), timeout: ms(section, "timeout_ms"), engine }
     }
 
     fn prices(&mut self, root: &Section<'_>) -> Option<PathBuf> {

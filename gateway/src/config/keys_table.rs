@@ -515,7 +515,17 @@ pub const POLICY: &[Key] = &[
         "20",
         "Longest evaluation; past it the call is refused.",
     ),
+    key(
+        "engine",
+        Choice(POLICY_ENGINES),
+        Usually("auto"),
+        "interpreter",
+        "`auto`: the fast machine where it agrees with the interpreter on every probe, else the interpreter.",
+    ),
 ];
+
+/// Engines of the policy.
+pub const POLICY_ENGINES: &[&str] = &["auto", "interpreter"];
 
 /// Keys of the bounds of a request.
 pub const REQUEST: &[Key] = &[

@@ -261,6 +261,17 @@ pub struct PolicySettings {
     pub entrypoint: String,
     /// Longest evaluation; past it the call is refused.
     pub timeout: Duration,
+    /// Which engine may answer.
+    pub engine: PolicyEngine,
+}
+
+/// Which engine may answer a policy's calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PolicyEngine {
+    /// The fast machine, where it was found to agree with the interpreter.
+    Auto,
+    /// Only the interpreter.
+    Interpreter,
 }
 
 /// Bounds of requests.

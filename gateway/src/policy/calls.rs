@@ -44,8 +44,15 @@ pub(super) fn check(modules: &[&Module]) -> Result<(), PolicyFault> {
         let imports: HashSet<&str> = module.imports.iter().map(import_name).collect();
         module.policy.iter().try_for_each(|rule| default_name(rule))?;
         walk::each(module, &mut |node, found| match found {
-            Found::Call(arguments) => call(node, arguments, &rules, &imports),
-            Found::With | Found::Reference { .. } => Ok(()),
+            Found::Call(arguments) => call(node, arguments.len(), &rules, &imports),
+            Found::With
+            | Found::Reference { .. }
+            | Found::List(_)
+            | Found::Members
+            | Found::Statement
+            | Found::Membership
+            | Found::Assigned(_)
+            | Found::Operation => Ok(()),
         })?;
     }
     Ok(())

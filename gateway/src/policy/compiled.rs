@@ -1,23 +1,24 @@
 //! A compiled policy: sources and data in, decisions out. Pure: reads no file, no clock, no environment of its own.
 //!
-//! Policies run in regorus's interpreter. Its bytecode machine is faster but was measured to answer some documents
-//! wrongly without an error, which a policy engine may not do.
+//! Which engine answers, and when it may, is the business of [`super::engines`].
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use regorus::utils::limits::ExecutionTimerConfig;
-use regorus::{LimitError, Value};
+use regorus::{CompiledPolicy, Value};
 
 use super::cache::Cache;
 use super::calls;
+use super::engines::{Engines, Interpreted};
 use super::input::Input;
-use super::permit::{Denied, DeniedBy, Permit, judge};
+use super::machine::Machine;
+use super::permit::{Denied, Permit, judge};
 use super::reads;
 use super::rego::builtins::OnError;
-use super::rego::{self, RegoFault, fault_code, one_line};
-use crate::config::settings::PolicySettings;
+use super::rego::{self, RegoFault, one_line};
+use crate::config::settings::{PolicyEngine, PolicySettings};
 
 /// Steps of the interpreter between two looks at the clock.
 const TIMER_STEPS: NonZeroU32 = NonZeroU32::MIN.saturating_add(15);
@@ -77,13 +78,13 @@ pub enum PolicyFault {
 
 /// A compiled policy. Shared by all threads; an evaluation works on its own clone of the state.
 pub enum Compiled {
-    /// Rego, interpreted.
+    /// Rego, as text.
     Rego(Rego),
 }
 
 /// Rego, compiled once per World.
 pub struct Rego {
-    rego: rego::Rego,
+    engines: Engines,
     entrypoint: String,
     cache: Option<Cache>,
     uncacheable: Option<reads::Uncacheable>,
@@ -96,30 +97,31 @@ impl Compiled {
         data: Vec<serde_json::Value>,
         settings: &PolicySettings,
     ) -> Result<Self, PolicyFault> {
-        let mut rego = rego::Rego::new(OnError::Undefined);
-        rego.engine.set_execution_timer_config(timer(settings.timeout));
-        for (file, text) in sources {
-            rego.add(&file, &text).map_err(|fault| policy_fault(&file, fault))?;
-        }
-        for document in data {
-            rego.engine
-                .add_data(Value::from(document))
-                .map_err(|fault| PolicyFault::Data { name: "data".to_owned(), text: one_line(&fault) })?;
-        }
-        let modules: Vec<_> = rego.engine.get_modules().iter().map(AsRef::as_ref).collect();
-        calls::check(&modules)?;
-        let uncacheable = reads::check(modules).err();
+        Self::with_probes(&sources, &data, settings, &[])
+    }
+
+    /// The same; the machine must agree with the interpreter on `probes` too (inputs of the bundle's own tests, of
+    /// recorded decisions) before it answers a call.
+    pub fn with_probes(
+        sources: &[(String, String)],
+        data: &[serde_json::Value],
+        settings: &PolicySettings,
+        probes: &[Value],
+    ) -> Result<Self, PolicyFault> {
+        let (strict, program) = load(sources, data, settings, OnError::Fail)?;
+        let (lenient, _) = load(sources, data, settings, OnError::Undefined)?;
+        let uncacheable = reads::check(strict.engine.clone().get_modules().iter().map(AsRef::as_ref)).err();
         let entrypoint = settings.entrypoint.clone();
-        // Compiling prepares the engine, so that its clones evaluate at once, and finds a missing entry point now.
-        rego.engine.compile_with_entrypoint(&entrypoint.as_str().into()).map_err(|fault| {
-            let fault = rego.fault(&fault);
-            match fault.place {
-                Some(_) => policy_fault("", fault),
-                None => PolicyFault::Entrypoint { entrypoint: entrypoint.clone(), text: fault.text },
-            }
-        })?;
+        let known = strict.engine.get_data();
+        let mut engines = Engines::interpreted(strict, lenient, entrypoint.clone(), settings.timeout);
+        let machine = match settings.engine {
+            PolicyEngine::Interpreter => Err(Interpreted::Setting),
+            PolicyEngine::Auto => Machine::build(program, known, &entrypoint, timer(settings.timeout))
+                .map_err(|text| Interpreted::Unable(text.split_whitespace().collect::<Vec<_>>().join(" "))),
+        };
+        engines.trust(machine, probes);
         let cache = uncacheable.is_none().then(Cache::new);
-        Ok(Compiled::Rego(Rego { rego, entrypoint, cache, uncacheable }))
+        Ok(Compiled::Rego(Rego { engines, entrypoint, cache, uncacheable }))
     }
 
     /// Allow, or a refusal with the rule's name. Whatever is not a clear allow is a refusal.
@@ -138,6 +140,12 @@ impl Compiled {
         verdict
     }
 
+    /// Why the interpreter answers every call; `None` while the faster machine does.
+    pub fn interpreted(&self) -> Option<Interpreted> {
+        let Compiled::Rego(rego) = self;
+        rego.engines.why_interpreted()
+    }
+
     /// Why decisions are not remembered; `None` where they are.
     pub fn uncacheable(&self) -> Option<&reads::Uncacheable> {
         let Compiled::Rego(rego) = self;
@@ -148,25 +156,42 @@ impl Compiled {
 impl Rego {
     /// The verdict, and whether it may be remembered.
     fn evaluate(&self, input: &Input<'_>) -> (Result<Permit, Denied>, bool) {
-        let mut engine = self.rego.engine.clone();
-        engine.set_input(input.to_value());
-        match engine.eval_rule(self.entrypoint.clone()) {
+        match self.engines.answer(input.to_value()) {
             Ok(decision) => {
                 let judged = judge(&decision, &self.entrypoint, input.request.model);
                 (judged.verdict, judged.cacheable)
             }
-            Err(fault) => {
-                let late = matches!(fault.downcast_ref(), Some(LimitError::TimeLimitExceeded { .. }));
-                let fault = self.rego.fault(&fault);
-                let by = match (late, fault.code == fault_code::CONFLICT) {
-                    (true, _) => DeniedBy::Timeout,
-                    (false, true) => DeniedBy::Conflict,
-                    (false, false) => DeniedBy::Failure,
-                };
-                (Err(Denied::without_rule(by, &self.entrypoint, fault.text)), false)
-            }
+            Err(unanswered) => (Err(Denied::without_rule(unanswered.by, &self.entrypoint, unanswered.text)), false),
         }
     }
+}
+
+/// An engine with everything in it, prepared, so that its clones evaluate at once.
+fn load(
+    sources: &[(String, String)],
+    data: &[serde_json::Value],
+    settings: &PolicySettings,
+    on_error: OnError,
+) -> Result<(rego::Rego, CompiledPolicy), PolicyFault> {
+    let mut rego = rego::Rego::new(on_error);
+    rego.engine.set_execution_timer_config(timer(settings.timeout));
+    for (file, text) in sources {
+        rego.add(file, text).map_err(|fault| policy_fault(file, fault))?;
+    }
+    for document in data {
+        let added = rego.engine.add_data(Value::from(document.clone()));
+        added.map_err(|fault| PolicyFault::Data { name: "data".to_owned(), text: one_line(&fault) })?;
+    }
+    calls::check(&rego.engine.get_modules().iter().map(AsRef::as_ref).collect::<Vec<_>>())?;
+    // Finds a missing entry point now.
+    let program = rego.engine.compile_with_entrypoint(&settings.entrypoint.as_str().into()).map_err(|fault| {
+        let fault = rego.fault(&fault);
+        match fault.place {
+            Some(_) => policy_fault("", fault),
+            None => PolicyFault::Entrypoint { entrypoint: settings.entrypoint.clone(), text: fault.text },
+        }
+    })?;
+    Ok((rego, program))
 }
 
 impl std::fmt::Debug for Compiled {

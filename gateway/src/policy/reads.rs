@@ -34,7 +34,13 @@ fn judge(node: &ExprRef, found: Found<'_>) -> Result<(), Uncacheable> {
     let steady = match found {
         // `with` may replace input, data or a function for everything below it: not worth following.
         Found::With => false,
-        Found::Call(_) => true,
+        Found::Call(_)
+        | Found::List(_)
+        | Found::Members
+        | Found::Statement
+        | Found::Membership
+        | Found::Assigned(_)
+        | Found::Operation => true,
         Found::Reference { root: Some("input"), path } => is_covered(&path),
         Found::Reference { root, .. } => root.is_some_and(|root| !UNSTEADY.contains(&root)),
     };

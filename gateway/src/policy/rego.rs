@@ -8,13 +8,13 @@ pub mod desugar;
 pub mod tokens;
 
 #[cfg(test)]
-mod conformance_tests;
+pub(super) mod conformance_tests;
 
 use std::collections::HashMap;
 use std::num::{NonZeroU32, NonZeroUsize};
 
 use regorus::unstable::{Expr, Rule, RuleHead};
-use regorus::{Engine, PolicyLengthConfig, QueryResults};
+use regorus::{Engine, LimitError, PolicyLengthConfig, QueryResults};
 
 use super::PolicyFault;
 use builtins::OnError;
@@ -200,6 +200,43 @@ fn position(text: &str) -> Option<(String, u32, u32)> {
     let mut parts = place.rsplitn(3, ':');
     let (column, line, file) = (parts.next()?, parts.next()?, parts.next()?);
     Some((file.to_owned(), line.parse().ok()?, column.parse().ok()?))
+}
+
+/// What an error of the engine means for the one who asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It took longer than it may, or grew larger.
+    Limit,
+    /// Rules that may have one value have two.
+    Conflict,
+    /// `some x in y` of something without members: undefined in OPA and on the machine, an error of the interpreter.
+    NoMembers,
+    /// Anything else, such as a builtin's error in a strict engine.
+    Other,
+}
+
+/// How limits read after a function's list of errors, where they lose their type.
+const LIMIT_TEXTS: [&str; 2] = ["execution exceeded time limit", "execution exceeded memory limit"];
+/// How the engine says that a rule or a function has two values.
+const CONFLICT_TEXTS: [&str; 4] =
+    ["produce multiple outputs", "produced multiple outputs", "generated multiple times", "rule conflicts with rule"];
+
+/// How the interpreter says that it can't step through a value.
+const NO_MEMBERS_TEXT: &str = "`some .. in collection` expects array/set/object";
+
+/// Sorts an error of the engine, which has little but its text.
+pub fn classify(fault: &anyhow::Error) -> Fault {
+    let text = one_line(fault);
+    let is = |known: &[&str]| known.iter().any(|known| text.contains(known));
+    if fault.chain().any(|cause| cause.is::<LimitError>()) || is(&LIMIT_TEXTS) {
+        Fault::Limit
+    } else if is(&CONFLICT_TEXTS) {
+        Fault::Conflict
+    } else if text.contains(NO_MEMBERS_TEXT) {
+        Fault::NoMembers
+    } else {
+        Fault::Other
+    }
 }
 
 /// The whole chain of causes on one line.

@@ -166,7 +166,13 @@ mod tests {
 
     fn settings(path: &Path) -> PolicySettings {
         let timeout = std::time::Duration::from_secs(1);
-        PolicySettings { path: Some(path.to_owned()), data: None, entrypoint: "data.x.y".to_owned(), timeout }
+        PolicySettings {
+            path: Some(path.to_owned()),
+            data: None,
+            entrypoint: "data.x.y".to_owned(),
+            timeout,
+            engine: crate::config::settings::PolicyEngine::Auto,
+        }
     }
 
     #[test]

@@ -5,14 +5,27 @@ use regorus::Value;
 use regorus::unstable::{Expr, ExprRef, Literal, LiteralStmt, Module, Query, Rule, RuleAssign, RuleHead};
 
 /// What the walk meets.
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Found<'a> {
     /// A chain such as `input.request["model"][i]`, of which `root` and `path` are the fixed names; a `None` is
     /// computed.
     Reference { root: Option<&'a str>, path: Vec<Option<&'a str>> },
     /// The name of a called function, and how many arguments it is given; the reference is shown as well.
-    Call(usize),
+    Call(&'a [ExprRef]),
     /// The target of a `with`.
     With,
+    /// A comprehension that makes an object.
+    Members,
+    /// An expression that stands as a statement of its own, under `not` or without; its node is shown again.
+    Statement,
+    /// `x in y`.
+    Membership,
+    /// One side of an assignment or a unification.
+    Assigned(&'a ExprRef),
+    /// Arithmetic, or an operation on sets.
+    Operation,
+    /// The members of an array or a set that is written out.
+    List(&'a [ExprRef]),
 }
 
 /// Shows `visit` each node of the module until it refuses one.
@@ -102,7 +115,10 @@ fn statement<E>(statement: &LiteralStmt, visit: &mut Visit<'_, E>) -> Result<(),
             all(key, visit)?;
             all([value, collection], visit)
         }
-        Literal::Expr { expr: inner, .. } | Literal::NotExpr { expr: inner, .. } => expr(inner, visit),
+        Literal::Expr { expr: inner, .. } | Literal::NotExpr { expr: inner, .. } => {
+            visit(inner, Found::Statement)?;
+            expr(inner, visit)
+        }
         Literal::Every { domain, query: inner, .. } => {
             expr(domain, visit)?;
             query(inner, visit)
@@ -120,27 +136,38 @@ fn expr<E>(node: &ExprRef, visit: &mut Visit<'_, E>) -> Result<(), E> {
         Expr::String { .. } | Expr::RawString { .. } | Expr::Number { .. } | Expr::Bool { .. } | Expr::Null { .. } => {
             Ok(())
         }
-        Expr::Array { items, .. } | Expr::Set { items, .. } => all(items, visit),
+        Expr::Array { items, .. } | Expr::Set { items, .. } => {
+            visit(node, Found::List(items))?;
+            all(items, visit)
+        }
         Expr::Object { fields, .. } => fields.iter().try_for_each(|(_, key, value)| all([key, value], visit)),
         Expr::ArrayCompr { term, query: inner, .. } | Expr::SetCompr { term, query: inner, .. } => {
             expr(term, visit)?;
             query(inner, visit)
         }
         Expr::ObjectCompr { key, value, query: inner, .. } => {
+            visit(node, Found::Members)?;
             all([key, value], visit)?;
             query(inner, visit)
         }
         Expr::Call { fcn, params, .. } => {
-            visit(fcn, Found::Call(params.len()))?;
+            visit(fcn, Found::Call(params))?;
             expr(fcn, visit)?;
             all(params, visit)
         }
         Expr::UnaryExpr { expr: inner, .. } => expr(inner, visit),
-        Expr::BinExpr { lhs, rhs, .. }
-        | Expr::BoolExpr { lhs, rhs, .. }
-        | Expr::ArithExpr { lhs, rhs, .. }
-        | Expr::AssignExpr { lhs, rhs, .. } => all([lhs, rhs], visit),
+        Expr::BinExpr { lhs, rhs, .. } | Expr::ArithExpr { lhs, rhs, .. } => {
+            visit(node, Found::Operation)?;
+            all([lhs, rhs], visit)
+        }
+        Expr::AssignExpr { lhs, rhs, .. } => {
+            visit(node, Found::Assigned(rhs))?;
+            visit(node, Found::Assigned(lhs))?;
+            all([lhs, rhs], visit)
+        }
+        Expr::BoolExpr { lhs, rhs, .. } => all([lhs, rhs], visit),
         Expr::Membership { key, value, collection, .. } => {
+            visit(node, Found::Membership)?;
             all(key, visit)?;
             all([value, collection], visit)
         }

@@ -44,6 +44,8 @@ pub const JOURNAL_BACKLOG: &str = "weir_journal_backlog";
 pub const JOURNAL_FAILING: &str = "weir_journal_failing";
 /// Deployments that cool down.
 pub const COOLING: &str = "weir_deployments_cooling";
+/// Policies that the fast machine may not run, by reason.
+pub const POLICY_MACHINE_REFUSED: &str = "weir_policy_vm_refused_total";
 
 /// Tokens of issuers that were judged, by issuer and reason; `accepted` is one.
 pub const TOKENS_JUDGED: &str = "weir_identity_tokens_judged_total";
@@ -72,6 +74,7 @@ pub fn install() -> Result<(), metrics_exporter_prometheus::BuildError> {
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
         .install_recorder()?;
     describe_counter!(CALLS, "calls by endpoint and outcome");
+    describe_counter!(POLICY_MACHINE_REFUSED, "policies that only the interpreter may run, by reason");
     describe_counter!(REFUSALS, "refused calls by reason code");
     describe_counter!(ATTEMPTS, "upstream attempts by deployment and outcome");
     describe_counter!(TOKENS, "tokens by organisation, deployment and direction");

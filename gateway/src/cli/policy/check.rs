@@ -57,7 +57,13 @@ fn faults(bundle: &Bundle, entrypoint: Option<&str>) -> Vec<RegoFault> {
     }
     let any = bundle.policies.first().and_then(|(_, text)| first_rule(text));
     let Some(entrypoint) = entrypoint.map(str::to_owned).or(any) else { return Vec::new() };
-    let settings = PolicySettings { path: None, data: None, entrypoint, timeout: TIMEOUT };
+    let settings = PolicySettings {
+        path: None,
+        data: None,
+        entrypoint,
+        timeout: TIMEOUT,
+        engine: crate::config::settings::PolicyEngine::Auto,
+    };
     let compiled = Compiled::new(bundle.policies.clone(), bundle.data.clone(), &settings);
     compiled.err().map(RegoFault::from).into_iter().collect()
 }

@@ -5,6 +5,7 @@ use std::thread;
 use proptest::prelude::*;
 
 use super::super::input::tests::subject;
+use super::super::permit::DeniedBy;
 use super::super::{Input, RequestInput, grants, prepare};
 use super::*;
 use crate::config::settings::{LimitRule, TenantRule};
@@ -16,6 +17,7 @@ fn settings() -> PolicySettings {
         data: None,
         entrypoint: "data.weir.authz.decision".to_owned(),
         timeout: Duration::from_secs(5),
+        engine: PolicyEngine::Auto,
     }
 }
 

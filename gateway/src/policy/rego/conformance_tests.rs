@@ -7,24 +7,27 @@ use regorus::Value;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
+use super::builtins::OnError;
+use super::{Rego, one_line};
+use crate::policy::calls;
 use crate::policy::eval::{self, Question};
 
 #[derive(Debug, Deserialize)]
-struct Case {
-    note: String,
-    group: String,
-    query: String,
-    modules: Vec<String>,
-    data: Option<Json>,
-    input: Option<Json>,
-    input_term: Option<String>,
-    want_result: Option<Vec<Json>>,
-    want_error: Option<String>,
-    want_error_code: Option<String>,
+pub(in crate::policy) struct Case {
+    pub note: String,
+    pub group: String,
+    pub query: String,
+    pub modules: Vec<String>,
+    pub data: Option<Json>,
+    pub input: Option<Json>,
+    pub input_term: Option<String>,
+    pub want_result: Option<Vec<Json>>,
+    pub want_error: Option<String>,
+    pub want_error_code: Option<String>,
     #[serde(default)]
-    strict_error: bool,
+    pub strict_error: bool,
     #[serde(default)]
-    sort_bindings: bool,
+    pub sort_bindings: bool,
 }
 
 /// Runs one case; `Err` says how it differs.
@@ -98,6 +101,43 @@ fn answer(case: &Case) -> Result<Vec<Json>, String> {
     rows.collect()
 }
 
+/// An engine with a case's modules, data and input, as far as Weir lets them in.
+pub(in crate::policy) fn prepare(case: &Case, on_error: OnError) -> Result<Rego, String> {
+    let mut rego = Rego::new(on_error);
+    for (number, module) in case.modules.iter().enumerate() {
+        rego.add(&format!("m{number}.rego"), module).map_err(|fault| fault.to_string())?;
+    }
+    if let Some(data) = &case.data {
+        rego.engine.add_data(Value::from(data.clone())).map_err(|fault| one_line(&fault))?;
+    }
+    rego.engine.set_input(input(case)?);
+    let modules = rego.engine.get_modules().clone();
+    calls::check(&modules.iter().map(AsRef::as_ref).collect::<Vec<_>>()).map_err(|fault| fault.to_string())?;
+    Ok(rego)
+}
+
+/// The case's `input`.
+pub(in crate::policy) fn input(case: &Case) -> Result<Value, String> {
+    match (&case.input, &case.input_term) {
+        (Some(input), _) => Ok(Value::from(input.clone())),
+        (None, Some(term)) => {
+            let value = Rego::new(OnError::Undefined).query(term).map_err(|fault| fault.to_string())?;
+            let value = value.result.first().and_then(|row| row.expressions.first()).map(|e| e.value.clone());
+            Ok(value.unwrap_or(Value::Undefined))
+        }
+        (None, None) => Ok(Value::Undefined),
+    }
+}
+
+/// OPA's cases; `None`, said aloud, where the environment names no folder.
+pub(in crate::policy) fn all() -> Option<Vec<Case>> {
+    let Some(folder) = std::env::var_os("WEIR_CASES") else {
+        println!("WEIR_CASES names no folder: OPA's cases were not run");
+        return None;
+    };
+    Some(cases(Path::new(&folder)))
+}
+
 fn cases(path: &Path) -> Vec<Case> {
     let text = fs::read_to_string(path.join("rego_conformance.jsonl")).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|fault| panic!("{fault}: {line}"))).collect()
@@ -160,11 +200,7 @@ const REFUSED: [&str; 15] = [
 
 #[test]
 fn opas_cases_pass_but_for_the_listed_ones_and_none_is_wrong_in_silence() {
-    let Some(folder) = std::env::var_os("WEIR_CASES") else {
-        println!("WEIR_CASES names no folder: OPA's cases were not run");
-        return;
-    };
-    let cases = cases(Path::new(&folder));
+    let Some(cases) = all() else { return };
     let (mut differ, mut own, mut own_failed) = (Vec::new(), 0_u32, 0_u32);
     for case in &cases {
         let is_own = !REFUSED.contains(&case.group.as_str());
