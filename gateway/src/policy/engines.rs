@@ -1,6 +1,7 @@
 //! The engines of one policy, and which of them answers.
 //!
-//! The interpreter is the truth. The machine answers only while all of this holds: the configuration lets it, the policy
+//! The interpreter is the truth. The machine answers only while all of this holds: the configuration lets
+//! it, the policy
 //! has no construct that it is not trusted with, it agreed with the interpreter on every probe at activation, and it
 //! agrees on every call of a sample afterwards. A difference, at whatever time, ends its use for this policy.
 

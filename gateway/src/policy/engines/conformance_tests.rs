@@ -55,7 +55,8 @@ fn members(value: &Value) -> std::collections::BTreeSet<Value> {
     plain(value).as_array().map(|items| items.iter().cloned().collect()).unwrap_or_default()
 }
 
-/// The gate is the constructs alone here, so that what it lets through is tried on the machine without the probes' help.
+/// The gate is the constructs alone here, so that what it lets through is tried on the machine without the
+/// probes' help.
 #[test]
 fn the_machine_answers_as_opa_wherever_it_is_let() {
     let Some(cases) = all() else { return };
