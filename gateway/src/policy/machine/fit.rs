@@ -148,8 +148,9 @@ fn call(function: &ExprRef, arguments: usize, arities: &HashSet<(&str, usize)>) 
     }
 }
 
-/// A member of an array or a set, or what is bound to a name, must have a value whenever its body is
-/// reached: a constant, or a variable of the body. A rule, a reference or a call may be undefined, which the machine was seen to take for a value.
+/// A member of an array or a set, and what is bound to a name, must have a value whenever its body is reached: a
+/// constant, or a variable of the body. A rule, a reference or a call may be undefined, which the machine was seen to
+/// take for a value.
 #[allow(clippy::wildcard_enum_match_arm, reason = "whatever is not named is refused")]
 fn defined(item: &ExprRef, rules: &HashSet<&str>) -> Result<(), Unfit> {
     match item.as_ref() {
