@@ -24,6 +24,7 @@ mod json;
 mod keys;
 mod lifecycle;
 mod limits;
+mod oracle;
 mod passing;
 mod policy;
 mod policy_cli;

@@ -1,14 +1,15 @@
-//! Automation that is too long for the Makefile: `cargo xtask tidy | model | venv | idp`.
+//! Automation that is too long for the Makefile: `cargo xtask tidy | model | venv | idp | oracle`.
 //!
 //! Owns the house rules that clippy can't express (`tidy`), the one model that the demo and the tests use (`model`),
-//! the Python environment of the SDK tests (`venv`) and the identity provider of the token tests (`idp`).
-//! It runs on a developer's machine only: nothing depends on it.
-//! Start at `main`, then at the module of the same name as the command.
+//! the Python environment of the SDK tests (`venv`), the identity provider of the token tests (`idp`) and the real OPA
+//! that tests compare with (`oracle`). It runs on a developer's machine only: nothing depends on it.
+//! Start at `main`, then at the module of the command's name.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool answers on its terminal")]
 
 mod cache;
 mod idp;
 mod model;
+mod oracle;
 mod tidy;
 mod venv;
 
@@ -19,7 +20,8 @@ const USAGE: &str = "usage: cargo xtask <command>
   tidy     check the house rules; prints `file:line: what; instead: ...` and fails on the first finding or more
   model    bring the demo's model into the cache folder, checked by its hash; prints its path
   venv     make the Python environment of the SDK tests; prints the path of its python
-  idp      install the identity provider of the token tests; prints its folder, or nothing where node is missing";
+  idp      install the identity provider of the token tests; prints its folder, or nothing where node is missing
+  oracle   bring the real OPA for tests that compare with it; prints its folder";
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
     let done = match command.as_str() {
         "tidy" => tidy::run(),
         "model" => model::bring().map(|path| println!("{}", path.display())),
+        "oracle" => oracle::bring().map(|path| println!("{}", path.display())),
         "venv" => venv::make().map(|python| println!("{}", python.display())),
         "idp" => idp::make().map(|folder| println!("{}", folder.unwrap_or_default().display())),
         _ => {
