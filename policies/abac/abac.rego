@@ -33,6 +33,7 @@ _reasons := {
 	"data_class": "data_class_not_allowed",
 	"model_attributes": "attributes_do_not_fit",
 	"office_hours": "outside_hours",
+	"residency": "residency_unknown",
 	"role_endpoints": "endpoint_not_allowed",
 	"token_cap": "too_many_tokens",
 	"tools": "tool_not_allowed",
@@ -94,11 +95,24 @@ _fitting contains candidate.deployment if {
 	candidate.data_class in data.weir.rules.data_classes[input.subject.attributes.data_class]
 }
 
+# Where residency is demanded, a subject that nothing binds to a region may call nowhere.
+_denials contains "residency" if {
+	_is_call
+	attribute := data.weir.rules.residency
+	not input.subject.attributes[attribute]
+}
+
 # Output tokens that a role may ask for: rules.token_caps = {"intern": {"refuse_above": 512, "max_tokens": 256}}.
+# A bound that is no number bounds at nothing, since any text counts as greater than every number.
 _denials contains "token_cap" if {
 	some role in input.subject.roles
-	input.request.max_tokens > data.weir.rules.token_caps[role].refuse_above
+	bound := data.weir.rules.token_caps[role].refuse_above
+	_is_above(input.request.max_tokens, bound)
 }
+
+_is_above(tokens, bound) if tokens > bound
+
+_is_above(_, bound) if not is_number(bound)
 
 # Tools that a level and below may offer: rules.tools = {"acme": ["get_weather"]}.
 _denials contains "tools" if {

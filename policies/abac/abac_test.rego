@@ -107,6 +107,19 @@ test_roles_cap_tokens_or_refuse if {
 	_refused(json.patch(asked, [{"op": "add", "path": "/request/max_tokens", "value": 513}]), "token_cap")
 }
 
+test_a_bound_that_is_no_number_refuses if {
+	asked := _with("/subject/roles", ["developer", "intern"])
+	rules := json.patch(_rules, [{"op": "add", "path": "/token_caps/intern/refuse_above", "value": "512"}])
+	decision := _ask(asked, rules)
+	decision.rule == "token_cap"
+}
+
+test_without_a_region_nobody_calls_where_residency_is_demanded if {
+	_refused(_without("/subject/attributes/region"), "residency")
+	rules := json.patch(_rules, [{"op": "remove", "path": "/residency"}])
+	_ask(_without("/subject/attributes/region"), rules).allow == true
+}
+
 test_only_listed_tools_may_be_offered if {
 	_refused(_with("/request/tools", ["get_weather", "exec"]), "tools")
 	_ask(_with("/request/tools", []), _rules).allow == true
