@@ -8,6 +8,7 @@ pub mod key;
 pub mod place;
 pub mod policy;
 pub mod serve;
+pub mod tenant;
 pub mod token;
 pub mod usage;
 pub mod when;
@@ -39,8 +40,10 @@ pub enum Verb {
     Check(check::CheckArgs),
     /// Run a gateway with its own engine and two demo tenants.
     Demo(demo::DemoArgs),
-    /// Create, list and revoke API keys.
+    /// Create, list, rotate, narrow and revoke API keys.
     Key(key::KeyArgs),
+    /// Create, list, narrow, disable and delete tenants below those of the configuration.
+    Tenant(tenant::TenantArgs),
     /// Check, test and ask policies.
     Policy(policy::PolicyArgs),
     /// Judge tokens of issuers.
@@ -71,6 +74,10 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Token(args) => block_on(async {
             let done = token::run(&args, &mut std::io::stdout()).await;
             done.map_or_else(|error| fail(&error, error.exit_code()), ExitCode::from)
+        }),
+        Verb::Tenant(args) => block_on(async {
+            let done = tenant::run(&args, clock::unix_ms(), &mut std::io::stdout()).await;
+            done.map_or_else(|error| fail(&error, error.exit_code()), |()| ExitCode::SUCCESS)
         }),
         Verb::Usage(args) => block_on(async {
             let done = usage::run(&args, clock::unix_ms(), &mut std::io::stdout()).await;

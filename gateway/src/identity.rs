@@ -1,7 +1,8 @@
 //! Who calls. Owns API keys and the tenant path; refuses what it can't prove.
 //!
 //! Start at [`caller`]: from a [`credential`] to the proof. [`tenant`] has the path, [`api_key`] and [`keyring`] the
-//! keys.
+//! keys,
+//! [`stored`] the tenants of the store.
 
 pub mod api_key;
 pub mod caller;
@@ -12,6 +13,9 @@ pub mod issuers;
 pub mod jwk;
 pub mod keyring;
 pub mod pepper;
+pub mod scope;
+pub mod sealed;
+pub mod stored;
 pub mod tenant;
 pub mod token;
 

@@ -21,7 +21,7 @@ use crate::config::settings::DeploymentRule;
 use crate::converse::{self, Client, End, Talk};
 use crate::exchange::{Exchange, Outcome};
 use crate::identity::keyring::Identified;
-use crate::identity::{caller, credential};
+use crate::identity::{caller, credential, scope};
 use crate::limits::estimate::{self, Estimate};
 use crate::limits::{Reservation, Slot, headers};
 use crate::policy::input::{BudgetInput, CandidateInput, ClientInput};
@@ -62,6 +62,12 @@ impl Gateway {
         x.key = presented.public_id();
         let caller = caller::identify(&self.running, &x.world, &presented, clock::unix_ms()).await?;
         x.key = Some(caller.subject.key.clone());
+        if let Some(gate) = &caller.gate {
+            // The socket's own address: no header of a client decides what it may do.
+            let ip = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
+            let endpoint = x.endpoint.map_or("", Endpoint::name);
+            gate.admits(&scope::Entry { endpoint, ip, environment: None })?;
+        }
         // 5. What the head says of the body, before it is paid for with a limit.
         request::check_head(session.req_header(), x.endpoint, x.world.settings.request)?;
         // 6. Rate and concurrency, which need no body: the cheapest place to say no to a caller that is known.

@@ -11,6 +11,7 @@ use crate::identity::api_key::KeyFault;
 use crate::identity::credential::{CredentialFault, PresentedFault};
 use crate::identity::keyring::IdentityFault;
 use crate::identity::token::TokenFault;
+use crate::identity::scope::OutOfScope;
 use crate::limits::{LimitExceeded, LimitKind};
 use crate::policy::Denied;
 
@@ -68,6 +69,9 @@ pub enum Refusal {
     /// A key in the query string would end up in logs.
     #[error("credential in the query string")]
     KeyInQuery,
+    /// The key is not for this endpoint, address or environment.
+    #[error("{0}")]
+    OutOfScope(OutOfScope),
     /// The key store could not be read for too long.
     #[error("the key store is unavailable")]
     KeyStoreUnavailable,
@@ -232,6 +236,7 @@ impl Refusal {
             | Refusal::IssuerUnavailable { .. }
             | Refusal::AmbiguousCredentials
             | Refusal::KeyInQuery
+            | Refusal::OutOfScope(_)
             | Refusal::KeyStoreUnavailable
             | Refusal::KeyRevoked => self.identity_face(),
             Refusal::PolicyDenied { .. }
@@ -330,6 +335,7 @@ impl Refusal {
             Refusal::KeyInQuery => {
                 face(400, INVALID, "key_in_query", "send the API key in a header; query strings end up in logs")
             }
+            Refusal::OutOfScope(scope) => face(403, PERMISSION, scope.code(), scope.to_string()),
             Refusal::KeyStoreUnavailable => Face {
                 retry_after: Some(Duration::from_secs(2)),
                 ..face(503, SERVER, "key_store_unavailable", "API keys cannot be checked at the moment")
@@ -457,8 +463,15 @@ impl From<IdentityFault> for Refusal {
             | IdentityFault::Revoked
             | IdentityFault::Expired
             | IdentityFault::NoPepper
-            | IdentityFault::NoTenant => Refusal::InvalidKey { why: fault.code() },
+            | IdentityFault::NoTenant
+            | IdentityFault::TenantDisabled => Refusal::InvalidKey { why: fault.code() },
         }
+    }
+}
+
+impl From<OutOfScope> for Refusal {
+    fn from(scope: OutOfScope) -> Self {
+        Refusal::OutOfScope(scope)
     }
 }
 

@@ -80,6 +80,7 @@ pub async fn reload(file: &std::path::Path, running: &Running) -> Result<(u64, V
     let world = World::build(loaded.settings, revision)?;
     // With another pepper every key would be wrong from now on.
     world.peppers.check(&running.store.pepper_fingerprints().await?)?;
+    world.limits.follow(running.keyring.limits());
     running.world.store(Arc::new(world));
     Ok((revision, loaded.watched))
 }

@@ -46,6 +46,8 @@ const PLANE_STOP_MAX: Duration = Duration::from_secs(2);
 const ENGINE_STOP_MAX: Duration = Duration::from_secs(5);
 /// Pause between two looks at which issuer's keys are old.
 const ISSUERS_LOOK: Duration = Duration::from_secs(1);
+/// Pause between two batches of the times at which keys were last used.
+const USES_NOTED: Duration = Duration::from_secs(2);
 /// Longest wait for the ledger at the end.
 const FLUSH_MAX: Duration = Duration::from_secs(10);
 
@@ -179,6 +181,7 @@ impl Prepared {
         tasks.spawn_on(admin::serve(settings.admin.clone(), running.clone(), stopped.clone()), on);
         tasks.spawn_on(refresh_keys(running.clone(), stopped.clone()), on);
         tasks.spawn_on(refresh_issuers(running.clone(), stopped.clone()), on);
+        tasks.spawn_on(note_uses(running.clone(), stopped.clone()), on);
         tasks.spawn_on(key_notes::watch(running.clone(), stopped.clone()), on);
         tasks.spawn_on(reload::watch(config.to_path_buf(), loaded.watched, running.clone(), stopped.clone()), on);
         tasks.spawn_on(announce(settings.clone(), running.clone(), when_ready), on);
@@ -255,6 +258,27 @@ async fn refresh_keys(running: Arc<Running>, mut stop: watch::Receiver<bool>) {
         // A failure leaves the keys as they are; they grow stale, and stale keys prove nobody.
         if let Err(error) = running.keyring.refresh(&running.store, clock::unix_ms()).await {
             tracing::error!(%error, "the key store could not be read");
+        }
+        running.world.load().limits.follow(running.keyring.limits());
+    }
+}
+
+/// Tells the store now and then when keys were used: calls never wait for it.
+async fn note_uses(running: Arc<Running>, mut stop: watch::Receiver<bool>) {
+    let mut tick = tokio::time::interval(USES_NOTED);
+    let mut noted_ms = clock::unix_ms();
+    let mut stopped = false;
+    while !stopped {
+        tokio::select! {
+            _ = tick.tick() => {}
+            _ = stop.wait_for(|stop| *stop) => stopped = true,
+        }
+        // A use in the millisecond of the last look is told again: the store keeps the latest.
+        let now_ms = clock::unix_ms();
+        let uses = running.keyring.used_since(noted_ms.saturating_sub(1));
+        match running.store.key_uses(&uses).await {
+            Ok(()) => noted_ms = now_ms,
+            Err(error) => tracing::warn!(%error, "the last use of keys could not be written down"),
         }
     }
 }

@@ -5,15 +5,19 @@
 //! [`projection`] the one transaction that moves all three heads together.
 
 pub mod key;
+pub mod key_change;
 pub mod key_events;
 pub mod pepper;
 pub mod projection;
 mod schema;
 pub mod sqlite;
+pub mod tenant;
+pub mod tenant_secret;
 pub mod usage;
 
 pub use key::KeyRow;
 pub use sqlite::Store;
+pub use tenant::TenantRow;
 
 use std::path::PathBuf;
 
@@ -37,6 +41,9 @@ pub enum StoreError {
     /// A key with that id is already there.
     #[error("a key with the id `{0}` exists already")]
     KeyExists(String),
+    /// A tenant with that path is already there.
+    #[error("the tenant `{0}` exists already")]
+    TenantExists(String),
     /// A stored value that no version of Weir writes.
     #[error("the store holds a broken value in `{column}`")]
     Broken {

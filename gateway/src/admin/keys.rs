@@ -14,6 +14,7 @@ use super::AdminError;
 use crate::cli::key::{self, KeyError, Wanted};
 use crate::clock;
 use crate::identity::TenantPath;
+use crate::identity::scope::{KeyKind, Scopes};
 use crate::running::Running;
 use crate::store::KeyRow;
 
@@ -34,12 +35,21 @@ pub(crate) struct NewKey {
     roles: Vec<String>,
     models: Option<Vec<String>>,
     expires_in_s: Option<u64>,
+    #[serde(default = "users")]
+    kind: KeyKind,
+    #[serde(default)]
+    scopes: Scopes,
+}
+
+fn users() -> KeyKind {
+    KeyKind::User
 }
 
 fn shown(row: &KeyRow) -> Value {
     json!({
         "id": row.id, "tenant": row.tenant, "name": row.name, "roles": row.roles, "models": row.models,
         "created_ms": row.created_ms, "expires_ms": row.expires_ms, "revoked_ms": row.revoked_ms,
+        "used_ms": row.used_ms, "kind": row.kind.name(), "scopes": row.scopes, "replaces": row.replaces,
     })
 }
 
@@ -57,6 +67,9 @@ pub(crate) async fn create(
     if !world.settings.tenants.iter().any(|rule| new.tenant.is_within(&rule.path)) {
         return Err(AdminError::bad(format!("no configured tenant covers `{}`", new.tenant)));
     }
+    if new.kind == KeyKind::Admin {
+        return Err(AdminError::bad("`kind` is `user` or `service`"));
+    }
     let now_ms = clock::unix_ms();
     if new.expires_in_s.is_some_and(|seconds| !(1..=LIFE_S_MAX).contains(&seconds)) {
         return Err(AdminError::bad("`expires_in_s` must be 1 second to 100 years; leave it out for a key that holds"));
@@ -68,10 +81,13 @@ pub(crate) async fn create(
         roles: &new.roles,
         models: new.models.as_ref(),
         expires_ms: life.map(|life| now_ms.saturating_add(u64::try_from(life).unwrap_or(u64::MAX))),
+        kind: new.kind,
+        scopes: &new.scopes,
+        replaces: None,
     };
     let issued = key::issue(&running.store, &world.peppers, &wanted, now_ms).await;
     let fault =
-        |error| if matches!(error, KeyError::Wanted(_)) { AdminError::bad(error) } else { AdminError::fault(error) };
+        |error| if matches!(error, KeyError::Wanted(_) | KeyError::Scopes(_)) { AdminError::bad(error) } else { AdminError::fault(error) };
     let (key, row) = issued.map_err(fault)?;
     effective(&running).await;
     // The only time that the key itself is shown.

@@ -1,5 +1,7 @@
 //! `weir key create|list|revoke`: API keys, straight in the store. Running gateways see a change within a second.
 
+pub mod change;
+
 use std::io::Write;
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use crate::config::settings::TenantRule;
 use crate::identity::TenantPath;
 use crate::identity::api_key::{self, NewKey};
 use crate::identity::pepper::WrongPepper;
+use crate::identity::scope::{KeyKind, Scopes, ScopesFault};
 use crate::identity::tenant::PathError;
 use crate::store::sqlite::Create;
 use crate::store::{KeyRow, Store, StoreError};
@@ -30,7 +33,7 @@ pub struct KeyArgs {
     pub command: KeyCommand,
 }
 
-/// The three things one does with keys.
+/// What one does with keys.
 #[derive(Debug, clap::Subcommand)]
 pub enum KeyCommand {
     /// Make a key and show it, once
@@ -39,6 +42,14 @@ pub enum KeyCommand {
     List(ListArgs),
     /// Revoke a key for good; its running streams end too
     Revoke(RevokeArgs),
+    /// Let a key end sooner than it would
+    Expire(change::ExpireArgs),
+    /// Make a key that replaces another; both work until the overlap ends
+    Rotate(change::RotateArgs),
+    /// Give a key other models and scopes; its running streams end
+    Scope(change::ScopeKeyArgs),
+    /// Take a key out of the store
+    Delete(RevokeArgs),
 }
 
 /// Arguments of `weir key create`.
@@ -62,9 +73,33 @@ pub struct CreateArgs {
     /// A model that it may use, or a beginning with `*`; narrows what its tenant may use; may be repeated
     #[arg(long = "model", value_name = "MODEL", value_parser = parse_pattern)]
     pub models: Vec<String>,
+    /// A service account's key: a program's, not a person's
+    #[arg(long)]
+    pub service: bool,
+    /// Where it may be used
+    #[command(flatten)]
+    pub scopes: ScopeArgs,
     /// One line of JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Where a key may be used; what is not named narrows nothing.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ScopeArgs {
+    /// An endpoint that it may be used at, such as `chat_completions`; may be repeated
+    #[arg(long = "endpoint", value_name = "ENDPOINT")]
+    pub endpoints: Vec<String>,
+    /// A client address or CIDR range that it may be used from; may be repeated
+    #[arg(long = "ip", value_name = "RANGE")]
+    pub ips: Vec<String>,
+}
+
+impl ScopeArgs {
+    fn scopes(&self) -> Scopes {
+        let list = |texts: &[String]| (!texts.is_empty()).then(|| texts.to_vec());
+        Scopes { endpoints: list(&self.endpoints), ips: list(&self.ips), environments: None }
+    }
 }
 
 /// Arguments of `weir key list`.
@@ -116,6 +151,9 @@ pub enum KeyError {
     /// The key is not to be had like this.
     #[error("{0}")]
     Wanted(&'static str),
+    /// Scopes that can't be meant.
+    #[error(transparent)]
+    Scopes(#[from] ScopesFault),
     /// No such key.
     #[error("no key has the id `{0}`")]
     Unknown(String),
@@ -175,6 +213,10 @@ pub async fn run(args: &KeyArgs, now_ms: u64, out: &mut (dyn Write + Send)) -> R
         KeyCommand::Create(args) => create(args, now_ms, out).await,
         KeyCommand::List(args) => list(args, now_ms, out).await,
         KeyCommand::Revoke(args) => revoke(args, now_ms, out).await,
+        KeyCommand::Expire(args) => change::expire(args, now_ms, out).await,
+        KeyCommand::Rotate(args) => change::rotate(args, now_ms, out).await,
+        KeyCommand::Scope(args) => change::scope(args, out).await,
+        KeyCommand::Delete(args) => change::delete(args, out).await,
     }
 }
 
@@ -193,6 +235,9 @@ async fn create(args: &CreateArgs, now_ms: u64, out: &mut (dyn Write + Send)) ->
         expires_ms: args
             .expires_in
             .map(|time| now_ms.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))),
+        kind: if args.service { KeyKind::Service } else { KeyKind::User },
+        scopes: &args.scopes.scopes(),
+        replaces: None,
     };
     let made = issue(&store, &issuer.peppers, &wanted, now_ms).await;
     store.close().await;
@@ -221,6 +266,12 @@ pub struct Wanted<'a> {
     pub models: Option<&'a Vec<String>>,
     /// Unix milliseconds; `None`: never.
     pub expires_ms: Option<u64>,
+    /// Whose key it is.
+    pub kind: KeyKind,
+    /// Where it may be used.
+    pub scopes: &'a Scopes,
+    /// The key that it replaces.
+    pub replaces: Option<&'a str>,
 }
 
 impl Wanted<'_> {
@@ -251,7 +302,20 @@ pub async fn issue(
     wanted: &Wanted<'_>,
     now_ms: u64,
 ) -> Result<(NewKey, KeyRow), KeyError> {
+    let (key, row) = draw(store, peppers, wanted, now_ms).await?;
+    store.key_insert(&row).await?;
+    Ok((key, row))
+}
+
+/// Makes a key without storing it.
+async fn draw(
+    store: &Store,
+    peppers: &crate::identity::Peppers,
+    wanted: &Wanted<'_>,
+    now_ms: u64,
+) -> Result<(NewKey, KeyRow), KeyError> {
     wanted.check()?;
+    wanted.scopes.check()?;
     let newest = peppers.fingerprints().max_by_key(|(version, _)| *version);
     let (version, fingerprint) = newest.ok_or(KeyError::NoPepper)?;
     store.pepper_record(version, &fingerprint).await?;
@@ -270,8 +334,11 @@ pub async fn issue(
         expires_ms: wanted.expires_ms,
         revoked_ms: None,
         epoch: 0,
+        kind: wanted.kind,
+        scopes: wanted.scopes.clone(),
+        replaces: wanted.replaces.map(str::to_owned),
+        used_ms: None,
     };
-    store.key_insert(&row).await?;
     Ok((key, row))
 }
 
@@ -287,13 +354,13 @@ async fn list(args: &ListArgs, now_ms: u64, out: &mut (dyn Write + Send)) -> Res
         return Ok(());
     }
     let width = rows.iter().map(|row| row.tenant.len()).max().unwrap_or(0).max("TENANT".len());
-    writeln!(out, "{:8}  {:width$}  {:7}  {:20}  {:20}  NAME", "ID", "TENANT", "STATE", "CREATED", "EXPIRES")?;
+    writeln!(out, "{:8}  {:width$}  {:7}  {:20}  {:20}  {:20}  NAME", "ID", "TENANT", "STATE", "CREATED", "EXPIRES", "USED")?;
     for row in &rows {
         let (created, expires) = (utc(row.created_ms), date_or(row.expires_ms, "never"));
-        let state = state(row, now_ms);
+        let (state, used) = (state(row, now_ms), date_or(row.used_ms, "never"));
         writeln!(
             out,
-            "{:8}  {:width$}  {state:7}  {created:20}  {expires:20}  {}",
+            "{:8}  {:width$}  {state:7}  {created:20}  {expires:20}  {used:20}  {}",
             row.id,
             row.tenant,
             row.name.escape_default()
@@ -332,6 +399,11 @@ struct Shown<'a> {
     created_ms: u64,
     expires_ms: Option<u64>,
     revoked_ms: Option<u64>,
+    used_ms: Option<u64>,
+    kind: &'static str,
+    scopes: &'a Scopes,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaces: Option<&'a str>,
 }
 
 impl<'a> Shown<'a> {
@@ -347,6 +419,10 @@ impl<'a> Shown<'a> {
             created_ms: row.created_ms,
             expires_ms: row.expires_ms,
             revoked_ms: row.revoked_ms,
+            used_ms: row.used_ms,
+            kind: row.kind.name(),
+            scopes: &row.scopes,
+            replaces: row.replaces.as_deref(),
         }
     }
 }

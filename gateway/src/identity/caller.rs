@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::credential::{Credential, CredentialKind};
 use super::issuer::{IssuerRule, Proven};
 use super::keyring::union;
+use super::stored::joined;
 use super::token::TokenFault;
 use super::{Identified, IdentityFault, Subject, api_key};
 use crate::running::Running;
@@ -26,7 +27,7 @@ pub async fn identify(
         Credential::Token(_) if world.settings.issuers.is_empty() => Err(IdentityFault::Key(api_key::KeyFault::Shape)),
         Credential::Token(text) => {
             let (rule, proven) = running.issuers.prove(text, &world.settings.issuers, now_ms).await?;
-            token_subject(&rule, &proven, world)
+            narrow(token_subject(&rule, &proven, world)?, running)
         }
     }
 }
@@ -52,14 +53,28 @@ fn token_subject(rule: &IssuerRule, proven: &Proven, world: &World) -> Result<Id
         roles: union(grants.roles.iter().chain(&proven.roles).cloned()),
         attributes: Arc::new(attributes),
     };
-    Ok(Identified { subject, key_models: None })
+    Ok(Identified { subject, key_models: None, gate: None })
+}
+
+/// What the stored levels of a token's tenant take away; of a key's, the keyring has taken it already.
+fn narrow(mut caller: Identified, running: &Running) -> Result<Identified, IdentityFault> {
+    let Some(narrowed) = running.keyring.narrowed(&caller.subject.tenant) else { return Ok(caller) };
+    if narrowed.disabled {
+        return Err(IdentityFault::TenantDisabled);
+    }
+    caller.subject.roles = narrowed.left_of(caller.subject.roles);
+    caller.subject.attributes = joined(&caller.subject.attributes, &narrowed.attributes);
+    caller.key_models = narrowed.models.map(Arc::from);
+    Ok(caller)
 }
 
 /// Whether a caller that was proven still is. Cheap: for streams that are running.
 pub fn is_live(running: &Running, subject: &Subject, now_ms: u64) -> bool {
     match subject.credential {
         CredentialKind::ApiKey => running.keyring.is_live(&subject.key, subject.key_epoch, now_ms),
-        // A token that was valid when the call began carries it to its end.
-        CredentialKind::Jwt | CredentialKind::Introspected | CredentialKind::Certificate => true,
+        // A token that was valid when the call began carries it to its end, unless its tenant is disabled.
+        CredentialKind::Jwt | CredentialKind::Introspected | CredentialKind::Certificate => {
+            running.keyring.is_enabled(&subject.tenant)
+        }
     }
 }

@@ -89,14 +89,15 @@ pub enum CredentialFault {
     InQuery,
 }
 
-/// The one credential of a request: `Authorization: Bearer`, `x-api-key` or `api-key`.
+/// The one credential of a request: `Authorization: Bearer`, `x-api-key` (Anthropic's clients), `api-key`
+/// (Azure's) or `x-goog-api-key` (Gemini's).
 fn text<'a>(headers: &'a HeaderMap, query: Option<&str>) -> Result<&'a str, CredentialFault> {
     if query.is_some_and(query_has_credential) {
         return Err(CredentialFault::InQuery);
     }
     let mut found: Option<&'a str> = None;
     let bearer = headers.get_all(AUTHORIZATION).iter().map(|value| value.to_str().ok().and_then(bearer_token));
-    let plain = ["x-api-key", "api-key"].into_iter().flat_map(|name| headers.get_all(name));
+    let plain = ["x-api-key", "api-key", "x-goog-api-key"].into_iter().flat_map(|name| headers.get_all(name));
     let plain = plain.map(|value| value.to_str().ok().map(str::trim).filter(|text| !text.is_empty()));
     for text in bearer.chain(plain) {
         let text = text.ok_or(CredentialFault::Scheme)?;

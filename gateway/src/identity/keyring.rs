@@ -3,19 +3,27 @@
 //! State, not rules: it lives in `Running` and outlives every World. Refuses what it can't prove, and everything once
 //! the store can't be read for [`STALE_MS`]: an old snapshot may hold keys that were revoked since.
 
+mod proof;
+mod snapshot;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
-use super::api_key::{KeyFault, Presented, same_hash};
+pub use snapshot::EVERYWHERE;
+use snapshot::Snapshot;
+
+use super::api_key::{KeyFault, Presented};
 use super::credential::{CredentialFault, CredentialKind, PresentedFault};
 use super::pepper::Peppers;
+use super::scope::Gate;
+use super::stored::joined;
 use super::token::TokenFault;
 use super::{KeyId, Subject, TenantPath};
-use crate::config::settings::TenantRule;
-use crate::store::{KeyRow, Store, StoreError};
+use crate::config::settings::{LimitRule, TenantRule};
+use crate::store::{KeyRow, Store, StoreError, TenantRow};
 
 /// Milliseconds without a successful look at the store after which nobody is identified.
 pub const STALE_MS: u64 = 5_000;
@@ -50,6 +58,9 @@ pub enum IdentityFault {
     /// A token that an issuer's rules refuse.
     #[error(transparent)]
     Token(#[from] TokenFault),
+    /// Some level of the key's path is disabled.
+    #[error("the key's tenant is disabled")]
+    TenantDisabled,
     /// The store couldn't be read for too long.
     #[error("the store of keys is unavailable")]
     StoreUnavailable,
@@ -81,6 +92,7 @@ impl IdentityFault {
             Self::NoPepper => "pepper_not_configured",
             Self::NoTenant => "tenant_not_configured",
             Self::Token(fault) => fault.code(),
+            Self::TenantDisabled => "tenant_disabled",
             Self::StoreUnavailable => "key_store_unavailable",
         }
     }
@@ -95,7 +107,8 @@ impl IdentityFault {
             | Self::Revoked
             | Self::Expired
             | Self::NoPepper
-            | Self::NoTenant => "invalid_api_key",
+            | Self::NoTenant
+            | Self::TenantDisabled => "invalid_api_key",
             Self::Token(_) => "invalid_token",
         }
     }
@@ -144,45 +157,19 @@ pub struct Identified {
     pub subject: Subject,
     /// The key's own list of models, where it has one: it narrows what the tenant may use.
     pub key_models: Option<Arc<[String]>>,
+    /// Where the key may be used; `None`: everywhere.
+    pub gate: Option<Arc<Gate>>,
 }
 
-#[derive(Debug)]
-struct Entry {
-    id: KeyId,
-    hash: [u8; 32],
-    pepper_version: u32,
-    tenant: TenantPath,
-    roles: Vec<Arc<str>>,
-    models: Option<Arc<[String]>>,
-    expires_ms: Option<u64>,
-    revoked: bool,
-    epoch: u64,
-}
-
-impl Entry {
-    fn read(row: KeyRow) -> Option<Self> {
-        Some(Self {
-            tenant: TenantPath::parse(&row.tenant).ok()?,
-            id: KeyId(row.id.into()),
-            hash: row.hash,
-            pepper_version: row.pepper_version,
-            roles: row.roles.into_iter().map(Arc::from).collect(),
-            models: row.models.map(Arc::from),
-            expires_ms: row.expires_ms,
-            revoked: row.revoked_ms.is_some(),
-            epoch: row.epoch,
-        })
-    }
-
-    fn expired(&self, now_ms: u64) -> bool {
-        self.expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms)
-    }
-}
-
-#[derive(Debug, Default)]
-struct Snapshot {
-    revision: Option<u64>,
-    keys: HashMap<Arc<str>, Entry>,
+/// A proven administrator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Administrator {
+    /// The key's public id, or `owner` for the token of the configuration.
+    pub id: KeyId,
+    /// Whose things it may see; `None`: everybody's.
+    pub tenant: Option<TenantPath>,
+    /// What it may do there, as the admin policy names it.
+    pub role: Arc<str>,
 }
 
 /// Every key, as of the last look at the store.
@@ -207,22 +194,15 @@ impl Keyring {
         let revision = store.revision().await?;
         let moved = self.snapshot.load().revision != Some(revision);
         if moved {
-            self.replace(revision, store.keys_all().await?);
+            self.replace(revision, store.keys_all().await?, store.tenants_all().await?);
         }
         self.read_ms.store(now_ms, Ordering::Release);
         Ok(moved)
     }
 
-    fn replace(&self, revision: u64, rows: Vec<KeyRow>) {
-        let mut keys = HashMap::with_capacity(rows.len());
-        for row in rows {
-            let id = row.id.clone();
-            match Entry::read(row) {
-                Some(entry) => drop(keys.insert(Arc::clone(&entry.id.0), entry)),
-                None => tracing::warn!(key = id, "stored key has no valid tenant path and is ignored"),
-            }
-        }
-        self.snapshot.store(Arc::new(Snapshot { revision: Some(revision), keys }));
+    fn replace(&self, revision: u64, keys: Vec<KeyRow>, tenants: Vec<TenantRow>) {
+        let old = self.snapshot.load();
+        self.snapshot.store(Arc::new(Snapshot::read(revision, keys, tenants, &old)));
     }
 
     /// Whether the store couldn't be read for too long: then nobody is identified.
@@ -245,7 +225,7 @@ impl Keyring {
         self.len() == 0
     }
 
-    /// Proves a caller. The order keeps a guess at a secret from learning whether its key is revoked.
+    /// Proves a caller.
     pub fn identify(
         &self,
         key: &Presented<'_>,
@@ -258,37 +238,82 @@ impl Keyring {
         }
         let snapshot = self.snapshot.load();
         let entry = snapshot.keys.get(key.id()).ok_or(IdentityFault::Unknown)?;
-        let hash = peppers.hash(entry.pepper_version, key).ok_or(IdentityFault::NoPepper)?;
-        if !same_hash(&hash, &entry.hash) {
-            return Err(IdentityFault::WrongSecret);
-        }
-        if entry.revoked {
-            return Err(IdentityFault::Revoked);
-        }
-        if entry.expired(now_ms) {
-            return Err(IdentityFault::Expired);
-        }
+        entry.proof.prove(key, peppers, now_ms)?;
         let grants = rules.covering(&entry.tenant).ok_or(IdentityFault::NoTenant)?;
-        let roles = match entry.roles.is_empty() {
+        let mut roles = match entry.roles.is_empty() {
             true => Arc::clone(&grants.roles),
             false => union(grants.roles.iter().chain(&entry.roles).cloned()),
         };
+        let mut attributes = Arc::clone(&grants.attributes);
+        if let Some(narrowed) = &entry.narrowed {
+            if narrowed.disabled {
+                return Err(IdentityFault::TenantDisabled);
+            }
+            roles = narrowed.left_of(roles);
+            attributes = joined(&attributes, &narrowed.attributes);
+        }
+        entry.proof.used(now_ms);
         let subject = Subject {
             tenant: entry.tenant.clone(),
-            key: entry.id.clone(),
-            key_epoch: entry.epoch,
+            key: entry.proof.id.clone(),
+            key_epoch: entry.proof.epoch,
             credential: CredentialKind::ApiKey,
             roles,
-            attributes: Arc::clone(&grants.attributes),
+            attributes,
         };
-        Ok(Identified { subject, key_models: entry.models.clone() })
+        Ok(Identified { subject, key_models: entry.models.clone(), gate: entry.gate.clone() })
     }
 
-    /// Whether a key that was proven at `epoch` still holds. Cheap: for streams that are running.
+    /// Proves an administrator. A key for calls is none, and an administrator's key makes no calls.
+    pub fn administrator(
+        &self,
+        key: &Presented<'_>,
+        peppers: &Peppers,
+        now_ms: u64,
+    ) -> Result<Administrator, IdentityFault> {
+        if self.is_stale(now_ms) {
+            return Err(IdentityFault::StoreUnavailable);
+        }
+        let snapshot = self.snapshot.load();
+        let entry = snapshot.admins.get(key.id()).ok_or(IdentityFault::Unknown)?;
+        entry.proof.prove(key, peppers, now_ms)?;
+        if entry.tenant.as_ref().is_some_and(|tenant| snapshot.tenants.is_disabled(tenant)) {
+            return Err(IdentityFault::TenantDisabled);
+        }
+        entry.proof.used(now_ms);
+        let (tenant, role) = (entry.tenant.clone(), Arc::clone(&entry.role));
+        Ok(Administrator { id: entry.proof.id.clone(), tenant, role })
+    }
+
+    /// Whether a key that was proven at `epoch` still holds, and no level of its path is disabled. Cheap: for streams
+    /// that are running.
     pub fn is_live(&self, key: &KeyId, epoch: u64, now_ms: u64) -> bool {
         let snapshot = self.snapshot.load();
-        let live = |entry: &Entry| !entry.revoked && entry.epoch == epoch && !entry.expired(now_ms);
-        !self.is_stale(now_ms) && snapshot.keys.get(&key.0).is_some_and(live)
+        let enabled = |entry: &snapshot::Entry| !entry.narrowed.as_ref().is_some_and(|narrowed| narrowed.disabled);
+        !self.is_stale(now_ms)
+            && snapshot.keys.get(&key.0).is_some_and(|entry| entry.proof.is_live(epoch, now_ms) && enabled(entry))
+    }
+
+    /// Whether no level of a path is disabled, for callers that another credential than a key proved.
+    pub fn is_enabled(&self, tenant: &TenantPath) -> bool {
+        !self.snapshot.load().tenants.is_disabled(tenant)
+    }
+
+    /// What the stored levels of a path say, for callers that another credential than a key proved.
+    pub fn narrowed(&self, tenant: &TenantPath) -> Option<super::stored::Narrowed> {
+        self.snapshot.load().tenants.narrowed(tenant)
+    }
+
+    /// Limits of the stored tenants, by level: those that everybody shares, and those of each key.
+    pub fn limits(&self) -> Arc<HashMap<Box<str>, (LimitRule, LimitRule)>> {
+        Arc::clone(&self.snapshot.load().limits)
+    }
+
+    /// The keys that were used after `since_ms`, with the time: what the store is to hear of.
+    pub fn used_since(&self, since_ms: u64) -> Vec<(String, u64)> {
+        let snapshot = self.snapshot.load();
+        let used = snapshot.proofs().map(|proof| (proof.id.to_string(), proof.used_ms.load(Ordering::Relaxed)));
+        used.filter(|(_, used_ms)| *used_ms > since_ms).collect()
     }
 }
 

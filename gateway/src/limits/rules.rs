@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::state::{self, LevelId};
@@ -19,6 +20,8 @@ const SHARD_PLANS_MAX: usize = 4_096;
 /// Limits of every level, from one revision of the configuration.
 pub struct LimitRules {
     tenants: HashMap<Box<str>, (LimitRule, LimitRule)>,
+    /// Limits of the store's tenants: they only tighten.
+    stored: ArcSwap<HashMap<Box<str>, (LimitRule, LimitRule)>>,
     hasher: RandomState,
     plans: [Mutex<HashMap<u64, Arc<Plan>>>; SHARDS],
 }
@@ -51,9 +54,20 @@ impl LimitRules {
         let limits = |rule: &TenantRule| (rule.path.as_str().into(), (rule.limits, rule.key_limits));
         Self {
             tenants: tenants.iter().map(limits).collect(),
+            stored: ArcSwap::default(),
             hasher: RandomState::new(),
             plans: std::array::from_fn(|_| Mutex::default()),
         }
+    }
+
+    /// Follows the limits of the store's tenants; what was prepared with others is forgotten. Cheap where nothing moved.
+    pub fn follow(&self, stored: Arc<HashMap<Box<str>, (LimitRule, LimitRule)>>) {
+        if Arc::ptr_eq(&self.stored.load(), &stored) {
+            return;
+        }
+        self.stored.store(stored);
+        // Whoever prepares a plan meanwhile holds its shard, and is forgotten after it.
+        self.plans.iter().for_each(|shard| shard.lock().clear());
     }
 
     /// The levels of this caller; prepared once per key.
@@ -80,9 +94,12 @@ impl LimitRules {
     fn prepare(&self, subject: &Subject) -> Plan {
         let mut key_rule = LimitRule::default();
         let mut levels = Vec::new();
+        let stored = self.stored.load();
         for prefix in subject.tenant.prefixes() {
             let (rule, key_limits) = self.tenants.get(prefix).copied().unwrap_or_default();
-            key_rule = tightest(key_rule, key_limits);
+            let (stored_rule, stored_key) = stored.get(prefix).copied().unwrap_or_default();
+            let rule = tightest(rule, stored_rule);
+            key_rule = tightest(key_rule, tightest(key_limits, stored_key));
             levels.push(Level { id: LevelId::new(prefix.into()), name: prefix.into(), rule });
         }
         levels.push(Level {

@@ -4,6 +4,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::{Store, StoreError, from_sql, to_sql};
+use crate::identity::scope::{KeyKind, Scopes};
 
 /// One stored key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,39 +29,30 @@ pub struct KeyRow {
     pub expires_ms: Option<u64>,
     /// Unix milliseconds; `None`: it is not revoked.
     pub revoked_ms: Option<u64>,
-    /// Moves with every change; a running stream ends when the store knows a later one.
+    /// Moves with every change that takes something away; a running stream ends when the store knows a later one.
     pub epoch: u64,
+    /// Whose key it is.
+    pub kind: KeyKind,
+    /// Where it may be used.
+    pub scopes: Scopes,
+    /// The key that it was made to replace.
+    pub replaces: Option<String>,
+    /// Unix milliseconds of its last use, some seconds late; `None`: it was not used yet.
+    pub used_ms: Option<u64>,
 }
 
 const SELECT_ALL: &str = "SELECT id, tenant, name, pepper_version, hash, roles, models, created_ms, expires_ms, \
-     revoked_ms, epoch FROM keys ORDER BY created_ms, id";
+     revoked_ms, epoch, kind, scopes, replaces, used_ms FROM keys LEFT JOIN key_uses ON key = id \
+     ORDER BY created_ms, id";
 const SELECT_ONE: &str = "SELECT id, tenant, name, pepper_version, hash, roles, models, created_ms, expires_ms, \
-     revoked_ms, epoch FROM keys WHERE id = ?";
+     revoked_ms, epoch, kind, scopes, replaces, used_ms FROM keys LEFT JOIN key_uses ON key = id WHERE id = ?";
+const INSERT: &str = "INSERT INTO keys (id, tenant, name, pepper_version, hash, roles, models, created_ms, expires_ms, \
+     revoked_ms, epoch, kind, scopes, replaces) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 impl Store {
     /// Adds a key. An id that is taken is an error.
     pub async fn key_insert(&self, row: &KeyRow) -> Result<(), StoreError> {
-        let done = sqlx::query("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
-            .bind(&row.id)
-            .bind(&row.tenant)
-            .bind(&row.name)
-            .bind(i64::from(row.pepper_version))
-            .bind(row.hash.as_slice())
-            .bind(list(&row.roles))
-            .bind(row.models.as_deref().map(list))
-            .bind(to_sql(row.created_ms))
-            .bind(row.expires_ms.map(to_sql))
-            .bind(row.revoked_ms.map(to_sql))
-            .bind(to_sql(row.epoch))
-            .execute(&self.pool)
-            .await;
-        match done {
-            Ok(_) => Ok(()),
-            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
-                Err(StoreError::KeyExists(row.id.clone()))
-            }
-            Err(error) => Err(error.into()),
-        }
+        insert(row).execute(&self.pool).await.map_err(|error| taken(error, row)).map(drop)
     }
 
     /// Every key, revoked ones too, oldest first.
@@ -95,7 +87,39 @@ impl Store {
     }
 }
 
-fn list(items: &[String]) -> String {
+type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
+
+pub(super) fn insert(row: &KeyRow) -> Query<'_> {
+    sqlx::query(INSERT)
+        .bind(&row.id)
+        .bind(&row.tenant)
+        .bind(&row.name)
+        .bind(i64::from(row.pepper_version))
+        .bind(row.hash.as_slice())
+        .bind(list(&row.roles))
+        .bind(row.models.as_deref().map(list))
+        .bind(to_sql(row.created_ms))
+        .bind(row.expires_ms.map(to_sql))
+        .bind(row.revoked_ms.map(to_sql))
+        .bind(to_sql(row.epoch))
+        .bind(row.kind.name())
+        .bind(scopes_text(&row.scopes))
+        .bind(row.replaces.as_deref())
+}
+
+pub(super) fn taken(error: sqlx::Error, row: &KeyRow) -> StoreError {
+    match error {
+        sqlx::Error::Database(error) if error.is_unique_violation() => StoreError::KeyExists(row.id.clone()),
+        error => error.into(),
+    }
+}
+
+pub(super) fn scopes_text(scopes: &Scopes) -> String {
+    // Lists of texts always serialise; what can't be read back proves nobody.
+    serde_json::to_string(scopes).unwrap_or_default()
+}
+
+pub(super) fn list(items: &[String]) -> String {
     serde_json::Value::from(items).to_string()
 }
 
@@ -115,6 +139,10 @@ fn read(row: &SqliteRow) -> Result<KeyRow, StoreError> {
         expires_ms: row.try_get::<Option<i64>, _>(8)?.map(|ms| from_sql(ms, "keys.expires_ms")).transpose()?,
         revoked_ms: row.try_get::<Option<i64>, _>(9)?.map(|ms| from_sql(ms, "keys.revoked_ms")).transpose()?,
         epoch: from_sql(row.try_get(10)?, "keys.epoch")?,
+        kind: KeyKind::from_name(row.try_get(11)?).ok_or(StoreError::Broken { column: "keys.kind" })?,
+        scopes: serde_json::from_str(row.try_get(12)?).map_err(|_| StoreError::Broken { column: "keys.scopes" })?,
+        replaces: row.try_get(13)?,
+        used_ms: row.try_get::<Option<i64>, _>(14)?.map(|ms| from_sql(ms, "key_uses.used_ms")).transpose()?,
     })
 }
 
@@ -140,6 +168,10 @@ mod tests {
             expires_ms: Some(20),
             revoked_ms: None,
             epoch: 0,
+            kind: KeyKind::Service,
+            scopes: Scopes { ips: Some(vec!["10.0.0.0/8".to_owned()]), ..Scopes::default() },
+            replaces: None,
+            used_ms: None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The schema, as the steps that led to it. A step that was shipped is never edited; a change is a new one.
 
 /// Step `n` brings a database from `user_version` n to n+1.
-pub(super) const STEPS: &[&str] = &[V1, V2, V3];
+pub(super) const STEPS: &[&str] = &[V1, V2, V3, V4];
 
 const V1: &str = r"
 CREATE TABLE keys (
@@ -93,5 +93,60 @@ WHEN old.revoked_ms IS new.revoked_ms OR new.revoked_ms IS NULL BEGIN
 END;
 CREATE TRIGGER keys_deleted_event AFTER DELETE ON keys BEGIN
   INSERT INTO key_events (event, key, tenant) VALUES ('key_deleted', old.id, old.tenant);
+END;
+";
+
+/// Scopes and kinds of keys, when they were last used, tenants below those of the configuration, and their secrets.
+/// The use of a key is no change: nobody waits for it and no gateway reads the keys again.
+const V4: &str = r"
+ALTER TABLE keys ADD COLUMN kind TEXT NOT NULL DEFAULT 'user';
+ALTER TABLE keys ADD COLUMN scopes TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE keys ADD COLUMN replaces TEXT;
+CREATE TABLE key_uses (key TEXT PRIMARY KEY, used_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TRIGGER keys_deleted_use AFTER DELETE ON keys BEGIN DELETE FROM key_uses WHERE key = old.id; END;
+
+CREATE TABLE tenants (
+  path TEXT PRIMARY KEY,
+  name TEXT NOT NULL,
+  disabled INTEGER NOT NULL,
+  settings TEXT NOT NULL,
+  created_ms INTEGER NOT NULL,
+  changed_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER tenants_inserted AFTER INSERT ON tenants BEGIN
+  UPDATE revision SET revision = revision + 1;
+  INSERT INTO key_events (event, key, tenant, at_ms) VALUES ('tenant_created', '', new.path, new.created_ms);
+END;
+CREATE TRIGGER tenants_updated AFTER UPDATE ON tenants BEGIN
+  UPDATE revision SET revision = revision + 1;
+  INSERT INTO key_events (event, key, tenant, at_ms) VALUES (
+    CASE WHEN new.disabled > old.disabled THEN 'tenant_disabled' WHEN new.disabled < old.disabled THEN 'tenant_enabled'
+    ELSE 'tenant_changed' END, '', new.path, new.changed_ms);
+END;
+CREATE TRIGGER tenants_deleted AFTER DELETE ON tenants BEGIN
+  UPDATE revision SET revision = revision + 1;
+  INSERT INTO key_events (event, key, tenant) VALUES ('tenant_deleted', '', old.path);
+END;
+
+-- Sealed with the master key of that version; tenant and name are sealed in, so that no row can be moved.
+CREATE TABLE tenant_secrets (
+  tenant TEXT NOT NULL,
+  name TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  sealed BLOB NOT NULL,
+  changed_ms INTEGER NOT NULL,
+  PRIMARY KEY (tenant, name)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER secrets_inserted AFTER INSERT ON tenant_secrets BEGIN
+  UPDATE revision SET revision = revision + 1;
+  INSERT INTO key_events (event, key, tenant, at_ms) VALUES ('secret_set', '', new.tenant, new.changed_ms);
+END;
+CREATE TRIGGER secrets_updated AFTER UPDATE ON tenant_secrets BEGIN
+  UPDATE revision SET revision = revision + 1;
+  INSERT INTO key_events (event, key, tenant, at_ms) VALUES ('secret_set', '', new.tenant, new.changed_ms);
+END;
+CREATE TRIGGER secrets_deleted AFTER DELETE ON tenant_secrets BEGIN
+  UPDATE revision SET revision = revision + 1;
+  INSERT INTO key_events (event, key, tenant) VALUES ('secret_removed', '', old.tenant);
 END;
 ";

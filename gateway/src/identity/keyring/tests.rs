@@ -3,6 +3,8 @@
 use super::*;
 use crate::config::settings::{LimitRule, Pepper, Secret};
 use crate::identity::api_key::{NewKey, parse};
+use crate::identity::scope::{KeyKind, Scopes};
+use crate::identity::stored::TenantSettings;
 use crate::store::sqlite::Create;
 
 const NOW: u64 = 1_000_000;
@@ -43,13 +45,17 @@ fn row(key: &NewKey, tenant: &str) -> KeyRow {
         expires_ms: None,
         revoked_ms: None,
         epoch: 0,
+        kind: KeyKind::User,
+        scopes: Scopes::default(),
+        replaces: None,
+        used_ms: None,
     }
 }
 
 /// A keyring that read these rows just now.
 fn keyring(rows: Vec<KeyRow>) -> Keyring {
     let keyring = Keyring::new();
-    keyring.replace(1, rows);
+    keyring.replace(1, rows, Vec::new());
     keyring.read_ms.store(NOW, Ordering::Release);
     keyring
 }
@@ -155,4 +161,75 @@ async fn a_revocation_in_the_store_reaches_calls_and_running_streams() {
     assert!(
         identify(&keyring, &late, NOW + STALE_MS).is_ok() && identify(&keyring, &late, NOW + STALE_MS + 1).is_err()
     );
+}
+
+/// A keyring with stored tenants.
+fn narrowed_keyring(rows: Vec<KeyRow>, tenants: Vec<TenantRow>) -> Keyring {
+    let keyring = keyring(Vec::new());
+    keyring.replace(2, rows, tenants);
+    keyring
+}
+
+fn tenant(path: &str, disabled: bool, settings: TenantSettings) -> TenantRow {
+    TenantRow { path: path.to_owned(), name: String::new(), disabled, settings, created_ms: 0, changed_ms: 0 }
+}
+
+#[test]
+fn a_stored_tenant_takes_away_and_gives_nothing() {
+    let key = NewKey::generate().unwrap();
+    let settings = TenantSettings {
+        models: Some(vec!["gpt-*".to_owned()]),
+        without_roles: vec!["tester".to_owned()],
+        attributes: BTreeMap::from([("environment".to_owned(), "forged".to_owned()), ("desk".to_owned(), "7".to_owned())]),
+        ..TenantSettings::default()
+    };
+    let row = KeyRow { models: Some(vec!["gpt-4".to_owned(), "big".to_owned()]), ..row(&key, "acme/lab/x/ada") };
+    let keyring = narrowed_keyring(vec![row], vec![tenant("acme/lab", false, settings)]);
+    let found = identify(&keyring, &key, NOW).unwrap();
+    assert_eq!(found.key_models.as_deref(), Some(&["gpt-4".to_owned()][..]));
+    assert_eq!(found.subject.roles.iter().map(|role| &**role).collect::<Vec<_>>(), ["user"]);
+    assert_eq!((&*found.subject.attributes["environment"], &*found.subject.attributes["desk"]), ("test", "7"));
+}
+
+#[test]
+fn a_disabled_level_refuses_everybody_below_it_in_streams_too() {
+    let key = NewKey::generate().unwrap();
+    let row = row(&key, "acme/lab/x/ada");
+    for (path, disabled) in [("acme", true), ("acme/lab", true), ("acme/lab/x/ada", true), ("acme/lab/y", false)] {
+        let keyring =
+            narrowed_keyring(vec![row.clone()], vec![tenant(path, true, TenantSettings::default())]);
+        let found = identify(&keyring, &key, NOW).err().map(IdentityFault::code);
+        assert_eq!(found, disabled.then_some("tenant_disabled"), "{path}");
+        assert_eq!(keyring.is_live(&key.id, 0, NOW), !disabled, "{path}");
+        assert_eq!(keyring.is_enabled(&TenantPath::parse("acme/lab/x/ada").unwrap()), !disabled, "{path}");
+    }
+}
+
+#[test]
+fn an_administrators_key_makes_no_calls_and_a_key_for_calls_administers_nothing() {
+    let (key, admin, broken) = (NewKey::generate().unwrap(), NewKey::generate().unwrap(), NewKey::generate().unwrap());
+    let of = |key: &NewKey, tenant: &str, roles: &[&str]| KeyRow {
+        kind: KeyKind::Admin,
+        roles: roles.iter().map(|role| (*role).to_owned()).collect(),
+        ..row(key, tenant)
+    };
+    let rows = vec![row(&key, "acme"), of(&admin, "*", &["auditor"]), of(&broken, "acme", &["owner", "auditor"])];
+    let keyring = narrowed_keyring(rows, vec![tenant("globex", true, TenantSettings::default())]);
+    let administrator = |key: &NewKey| keyring.administrator(&parse(key.reveal()).unwrap(), &peppers(&[1]), NOW);
+    let found = administrator(&admin).unwrap();
+    assert_eq!((found.tenant, &*found.role), (None, "auditor"));
+    assert_eq!(administrator(&key), Err(IdentityFault::Unknown));
+    assert_eq!(administrator(&broken), Err(IdentityFault::Unknown), "an administrator has one role");
+    assert_eq!(identify(&keyring, &admin, NOW), Err(IdentityFault::Unknown));
+}
+
+#[test]
+fn a_use_is_remembered_over_snapshots() {
+    let key = NewKey::generate().unwrap();
+    let keyring = keyring(vec![row(&key, "acme")]);
+    assert_eq!(keyring.used_since(0), []);
+    identify(&keyring, &key, NOW).unwrap();
+    keyring.replace(2, vec![row(&key, "acme")], Vec::new());
+    assert_eq!(keyring.used_since(0), [(key.id.to_string(), NOW)]);
+    assert_eq!(keyring.used_since(NOW), []);
 }
