@@ -220,7 +220,16 @@ async fn keys(world: &World, data: &Path) -> Result<(Keyring, String)> {
     let store = Store::open(&data.join(weir::store::STORE_FILE), Create::IfMissing).await?;
     let tenant = world.settings.tenants.last().context("the configuration has no tenant")?.path.clone();
     let tenant = TenantPath::parse(tenant.as_str())?;
-    let wanted = Wanted { tenant: &tenant, name: "", roles: &[], models: None, expires_ms: None };
+    let wanted = Wanted {
+        tenant: &tenant,
+        name: "",
+        roles: &[],
+        models: None,
+        expires_ms: None,
+        kind: weir::identity::scope::KeyKind::User,
+        scopes: &weir::identity::scope::Scopes::default(),
+        replaces: None,
+    };
     let (key, row) = issue(&store, &world.peppers, &wanted, clock::unix_ms()).await?;
     for number in 1..KEYS {
         let id = format!("{number:08}");

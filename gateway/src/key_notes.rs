@@ -53,7 +53,8 @@ async fn note_changes(running: &Running) {
 }
 
 fn note_of(event: &KeyEvent) -> AuditNote {
-    let note = journal::note(&event.event, clock::unix_ms()).with("tenant", &event.tenant).with("number", &event.number);
+    let note =
+        journal::note(&event.event, clock::unix_ms()).with("tenant", &event.tenant).with("number", &event.number);
     // A change of a tenant is no key's.
     let note = if event.key.is_empty() { note } else { note.with("key", &event.key) };
     match event.at_ms {

@@ -10,8 +10,8 @@ use crate::exchange::Outcome;
 use crate::identity::api_key::KeyFault;
 use crate::identity::credential::{CredentialFault, PresentedFault};
 use crate::identity::keyring::IdentityFault;
-use crate::identity::token::TokenFault;
 use crate::identity::scope::OutOfScope;
+use crate::identity::token::TokenFault;
 use crate::limits::{LimitExceeded, LimitKind};
 use crate::policy::Denied;
 

@@ -86,8 +86,13 @@ pub(crate) async fn create(
         replaces: None,
     };
     let issued = key::issue(&running.store, &world.peppers, &wanted, now_ms).await;
-    let fault =
-        |error| if matches!(error, KeyError::Wanted(_) | KeyError::Scopes(_)) { AdminError::bad(error) } else { AdminError::fault(error) };
+    let fault = |error| {
+        if matches!(error, KeyError::Wanted(_) | KeyError::Scopes(_)) {
+            AdminError::bad(error)
+        } else {
+            AdminError::fault(error)
+        }
+    };
     let (key, row) = issued.map_err(fault)?;
     effective(&running).await;
     // The only time that the key itself is shown.

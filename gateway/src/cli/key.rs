@@ -354,7 +354,11 @@ async fn list(args: &ListArgs, now_ms: u64, out: &mut (dyn Write + Send)) -> Res
         return Ok(());
     }
     let width = rows.iter().map(|row| row.tenant.len()).max().unwrap_or(0).max("TENANT".len());
-    writeln!(out, "{:8}  {:width$}  {:7}  {:20}  {:20}  {:20}  NAME", "ID", "TENANT", "STATE", "CREATED", "EXPIRES", "USED")?;
+    writeln!(
+        out,
+        "{:8}  {:width$}  {:7}  {:20}  {:20}  {:20}  NAME",
+        "ID", "TENANT", "STATE", "CREATED", "EXPIRES", "USED"
+    )?;
     for row in &rows {
         let (created, expires) = (utc(row.created_ms), date_or(row.expires_ms, "never"));
         let (state, used) = (state(row, now_ms), date_or(row.used_ms, "never"));

@@ -82,9 +82,8 @@ impl TenantSettings {
     /// The first fault.
     pub fn check(&self) -> Result<(), SettingsFault> {
         let models = self.models.iter().flatten();
-        let plain = |text: &String| {
-            !text.is_empty() && text.len() <= ENTRY_BYTES_MAX && !text.chars().any(char::is_control)
-        };
+        let plain =
+            |text: &String| !text.is_empty() && text.len() <= ENTRY_BYTES_MAX && !text.chars().any(char::is_control);
         let counts = [self.models.as_ref().map_or(0, Vec::len), self.without_roles.len(), self.attributes.len()];
         let entries = models.clone().chain(&self.without_roles);
         let entries = entries.chain(self.attributes.iter().flat_map(|(name, value)| [name, value]));

@@ -250,7 +250,16 @@ async fn live_or_new(store: &Store, kept: Vec<DemoTenant>, pepper: &[u8]) -> Res
             continue;
         }
         let tenant = TenantPath::parse(tenant)?;
-        let wanted = Wanted { tenant: &tenant, name, roles: &[], models: None, expires_ms: None };
+        let wanted = Wanted {
+            tenant: &tenant,
+            name,
+            roles: &[],
+            models: None,
+            expires_ms: None,
+            kind: crate::identity::scope::KeyKind::User,
+            scopes: &crate::identity::scope::Scopes::default(),
+            replaces: None,
+        };
         let (key, _) = key::issue(store, &peppers, &wanted, clock::unix_ms()).await?;
         let models = models.iter().map(|model| (*model).to_owned()).collect();
         tenants.push(DemoTenant { name: name.to_owned(), key: key.reveal().to_owned(), models });

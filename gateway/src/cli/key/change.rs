@@ -3,9 +3,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use super::{
-    KeyError, Place, RevokeArgs, ScopeArgs, Shown, Wanted, date_or, draw, parse_pattern, parse_time,
-};
+use super::{KeyError, Place, RevokeArgs, ScopeArgs, Shown, Wanted, date_or, draw, parse_pattern, parse_time};
 use crate::identity::TenantPath;
 use crate::store::Store;
 use crate::store::sqlite::Create;

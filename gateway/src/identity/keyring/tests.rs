@@ -180,7 +180,10 @@ fn a_stored_tenant_takes_away_and_gives_nothing() {
     let settings = TenantSettings {
         models: Some(vec!["gpt-*".to_owned()]),
         without_roles: vec!["tester".to_owned()],
-        attributes: BTreeMap::from([("environment".to_owned(), "forged".to_owned()), ("desk".to_owned(), "7".to_owned())]),
+        attributes: BTreeMap::from([
+            ("environment".to_owned(), "forged".to_owned()),
+            ("desk".to_owned(), "7".to_owned()),
+        ]),
         ..TenantSettings::default()
     };
     let row = KeyRow { models: Some(vec!["gpt-4".to_owned(), "big".to_owned()]), ..row(&key, "acme/lab/x/ada") };
@@ -196,8 +199,7 @@ fn a_disabled_level_refuses_everybody_below_it_in_streams_too() {
     let key = NewKey::generate().unwrap();
     let row = row(&key, "acme/lab/x/ada");
     for (path, disabled) in [("acme", true), ("acme/lab", true), ("acme/lab/x/ada", true), ("acme/lab/y", false)] {
-        let keyring =
-            narrowed_keyring(vec![row.clone()], vec![tenant(path, true, TenantSettings::default())]);
+        let keyring = narrowed_keyring(vec![row.clone()], vec![tenant(path, true, TenantSettings::default())]);
         let found = identify(&keyring, &key, NOW).err().map(IdentityFault::code);
         assert_eq!(found, disabled.then_some("tenant_disabled"), "{path}");
         assert_eq!(keyring.is_live(&key.id, 0, NOW), !disabled, "{path}");
