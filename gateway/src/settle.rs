@@ -53,6 +53,7 @@ fn reason(x: &Exchange, outcome: Outcome) -> Option<Arc<str>> {
 }
 
 /// The audit log knows more than the caller: why exactly a key was refused.
+#[allow(clippy::wildcard_enum_match_arm, reason = "only these know more than their code")]
 fn audit_code(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::InvalidKey { why } | Refusal::InvalidToken { why } | Refusal::IssuerUnavailable { why } => why,

@@ -39,7 +39,7 @@ _reasons := {
 	"tools": "tool_not_allowed",
 }
 
-# Permissions of roles: rules.roles = {"developer": {"endpoints": ["chat"]}}. Where it is there, one role must allow.
+# Permissions of roles: rules.roles = {"developer": {"endpoints": ["chat_completions"]}}. Where it is there, one role must allow.
 _denials contains "role_endpoints" if {
 	_is_call
 	roles := data.weir.rules.roles

@@ -3,7 +3,7 @@ package weir.abac_test
 import data.weir.abac
 
 _rules := {
-	"roles": {"developer": {"endpoints": ["chat", "models"]}, "reader": {"endpoints": ["models"]}},
+	"roles": {"developer": {"endpoints": ["chat_completions", "models"]}, "reader": {"endpoints": ["models"]}},
 	"models": {"report-analysis": {"department": ["finance"]}},
 	"hours": {"contractor": {"weekdays": [1, 2, 3, 4, 5], "from": 8, "to": 18}},
 	"networks": {"acme": ["192.0.2.0/24", "2001:db8::/32"]},
@@ -19,7 +19,7 @@ _input := {
 		"roles": ["developer"],
 		"attributes": {"department": "finance", "data_class": "internal", "region": "eu"},
 	},
-	"request": {"endpoint": "chat", "model": "report-analysis", "max_tokens": 64, "tools": ["get_weather"]},
+	"request": {"endpoint": "chat_completions", "model": "report-analysis", "max_tokens": 64, "tools": ["get_weather"]},
 	"resource": {"candidates": [
 		{"deployment": "own", "provider": "engine", "data_class": "secret"},
 		{"deployment": "cloud", "provider": "openai", "data_class": "public"},

@@ -38,5 +38,6 @@ mod stream;
 mod stream_bounds;
 mod stream_faults;
 mod supervision;
+mod tenants;
 mod tls;
 mod tokens;

@@ -60,7 +60,8 @@ impl LimitRules {
         }
     }
 
-    /// Follows the limits of the store's tenants; what was prepared with others is forgotten. Cheap where nothing moved.
+    /// Follows the limits of the store's tenants; what was prepared with others is forgotten. Cheap where nothing
+    /// moved.
     pub fn follow(&self, stored: Arc<HashMap<Box<str>, (LimitRule, LimitRule)>>) {
         if Arc::ptr_eq(&self.stored.load(), &stored) {
             return;

@@ -45,7 +45,7 @@ pub struct Input<'a> {
 /// What is asked for.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RequestInput<'a> {
-    /// Short name of the endpoint: `chat`, `completions`, `models`.
+    /// Short name of the endpoint: `chat_completions`, `completions`, `models`.
     pub endpoint: &'a str,
     /// The model alias that the call names.
     pub model: &'a str,
@@ -272,7 +272,7 @@ pub(super) mod tests {
         let key_models = ["small*".to_owned()];
         let tools = ["get_weather".to_owned()];
         let request = RequestInput {
-            endpoint: "chat",
+            endpoint: "chat_completions",
             max_tokens: Some(64),
             stream: true,
             tools: &tools,

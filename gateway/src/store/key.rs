@@ -107,6 +107,7 @@ pub(super) fn insert(row: &KeyRow) -> Query<'_> {
         .bind(row.replaces.as_deref())
 }
 
+#[allow(clippy::wildcard_enum_match_arm, reason = "the list is sqlx's")]
 pub(super) fn taken(error: sqlx::Error, row: &KeyRow) -> StoreError {
     match error {
         sqlx::Error::Database(error) if error.is_unique_violation() => StoreError::KeyExists(row.id.clone()),

@@ -1,5 +1,7 @@
 //! Issuers in time: rotation, outage, floods. The clock is an argument, so that hours take milliseconds.
 
+#![allow(clippy::arithmetic_side_effects, reason = "times of tests are small")]
+
 mod attacks;
 pub(crate) mod fake;
 mod keys;

@@ -119,6 +119,7 @@ fn walks<'q>(query: &'q Query, bound: &mut HashSet<&'q str>) -> bool {
 }
 
 /// Whether an expression steps through a collection: a bracket with a variable that nothing bound before.
+#[allow(clippy::wildcard_enum_match_arm, reason = "an index of any other kind is walked like the rest")]
 fn has_step(node: &ExprRef, bound: &HashSet<&str>) -> bool {
     let any = |nodes: &[ExprRef]| nodes.iter().any(|node| has_step(node, bound));
     match node.as_ref() {
