@@ -11,6 +11,7 @@ pub mod eval;
 pub mod explain;
 pub mod fmt;
 pub mod input;
+mod kinds;
 mod machine;
 pub mod obligation;
 pub mod opa_test;
@@ -20,6 +21,8 @@ pub mod rego;
 pub mod source;
 mod walk;
 
+#[cfg(test)]
+mod field_tests;
 #[cfg(test)]
 mod rego_test;
 

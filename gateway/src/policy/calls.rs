@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use regorus::unstable::{BUILTINS, Expr, ExprRef, Module, Rule, RuleHead};
 
 use super::compiled::PolicyFault;
+use super::kinds;
 use super::rego::builtins;
 use super::walk::{self, Found};
 
@@ -38,6 +39,7 @@ pub fn refused(name: &str) -> Option<&'static str> {
 /// `Ok` where every called function is a builtin, a rule of some module, or comes through an import, and nothing is
 /// said that the engine doesn't answer as OPA does.
 pub(super) fn check(modules: &[&Module]) -> Result<(), PolicyFault> {
+    kinds::check(modules)?;
     let rules: HashSet<&str> =
         modules.iter().flat_map(|module| &module.policy).filter_map(|rule| rule_name(rule)).collect();
     for module in modules {
