@@ -26,6 +26,7 @@ mod lifecycle;
 mod limits;
 mod oracle;
 mod passing;
+mod paths;
 mod policy;
 mod policy_cli;
 mod provider;

@@ -1,5 +1,5 @@
-//! Rules of one name that can't stand together: a set beside a value, a function beside a rule, two defaults. The engine
-//! finds some of them only when it evaluates one, and others never; here they are a fault of the configuration.
+//! Rules of one name that can't stand together: a set beside a value, a function beside a rule, two defaults. The
+//! engine finds some of them only when it evaluates one, and others never; here they are a fault of the configuration.
 
 use std::collections::HashMap;
 
