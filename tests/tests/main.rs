@@ -15,6 +15,7 @@ mod bad_input;
 mod bad_start;
 mod crash;
 mod fail_over;
+mod field_reports;
 mod framing;
 mod full_disk;
 mod hang_up;

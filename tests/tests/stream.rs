@@ -197,21 +197,3 @@ async fn the_first_event_is_out_before_the_second_is_made() {
     gate.open();
     assert!(reply.rest().await.is_done());
 }
-
-/// The public field reports about streams, where a folder with them is named: each has a test by its id.
-#[test]
-fn every_reported_fault_of_streams_has_its_test() {
-    let Some(folder) = std::env::var_os("WEIR_CASES") else { return };
-    let reports = std::fs::read_to_string(std::path::Path::new(&folder).join("field_reports.jsonl")).unwrap();
-    let chapters = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let text: String = std::fs::read_dir(chapters)
-        .unwrap()
-        .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
-        .collect();
-    for report in reports.lines() {
-        let report: Value = serde_json::from_str(report).unwrap();
-        let id = report["id"].as_str().unwrap().to_lowercase().replace('-', "_");
-        let is_here = text.contains(&format!("async fn {id}_"));
-        assert!(is_here || !report["theme"].as_str().unwrap().contains("sse-streaming"), "no test for {id}");
-    }
-}
