@@ -7,6 +7,7 @@ mod issuers;
 mod keys;
 mod ledger;
 mod status;
+mod tenants;
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, patch, post};
 use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -83,6 +84,11 @@ pub fn router(running: Arc<Running>) -> Router {
         .route("/admin/v1/keys", get(keys::list).post(keys::create))
         .route("/admin/v1/keys/{id}", delete(keys::revoke))
         .route("/admin/v1/keys/{id}/revoke", post(keys::revoke))
+        .route("/admin/v1/keys/{id}/rotate", post(keys::rotate))
+        .route("/admin/v1/keys/{id}/expire", post(keys::expire))
+        .route("/admin/v1/keys/{id}/scope", post(keys::scope))
+        .route("/admin/v1/tenants", get(tenants::list).post(tenants::create))
+        .route("/admin/v1/tenants/{*path}", patch(tenants::change).delete(tenants::delete))
         .route("/admin/v1/issuers", get(issuers::list))
         .route("/admin/v1/usage", get(ledger::usage))
         .route("/admin/v1/audit/verify", get(ledger::verify))

@@ -23,8 +23,14 @@ async fn the_owners_routes_ask_for_the_token_and_the_open_ones_do_not() {
     for path in ["/healthz", "/readyz", "/metrics"] {
         assert_eq!(Request::get(path).fetch(admin).await.status, 200, "{path}");
     }
-    let owners =
-        ["/admin/v1/status", "/admin/v1/keys", "/admin/v1/issuers", "/admin/v1/usage", "/admin/v1/audit/verify"];
+    let owners = [
+        "/admin/v1/status",
+        "/admin/v1/keys",
+        "/admin/v1/tenants",
+        "/admin/v1/issuers",
+        "/admin/v1/usage",
+        "/admin/v1/audit/verify",
+    ];
     for path in owners {
         for credential in [None, Some("Bearer "), Some("Bearer wrong"), Some(ADMIN_TOKEN), Some("Basic dTpw")] {
             let request = Request::get(path);
@@ -208,4 +214,41 @@ async fn a_reload_takes_a_new_token_and_refuses_a_wrong_pepper() {
     })
     .await;
     assert_eq!(scene.gateway.fetch(&scene.whole()).await.status, 200, "keys hold on");
+}
+
+/// What was answered holds: the next call meets it.
+#[tokio::test]
+async fn keys_turn_and_tenants_change_over_the_admin_api_at_once() {
+    let scene = Scene::new().await;
+    let gateway = &scene.gateway;
+    let made = ask(gateway, "POST", "/admin/v1/tenants", r#"{"path": "acme/x", "name": "X"}"#).await;
+    assert_eq!(made.status, 201, "{}", made.json());
+    for wrong in [r#"{"path": "acme/x"}"#, r#"{"path": "globex/x"}"#, r#"{"path": "acme/y", "settings": {"odd": 1}}"#] {
+        assert_eq!(ask(gateway, "POST", "/admin/v1/tenants", wrong).await.status, 400, "{wrong}");
+    }
+    let key = ask(gateway, "POST", "/admin/v1/keys", r#"{"tenant": "acme/x/y"}"#).await.json();
+    let call = |key: &Value| Request::chat(key["key"].as_str().unwrap(), &say::chat("mock", "hi", false));
+    let old = call(&key);
+    assert_eq!(gateway.fetch(&old).await.status, 200);
+    let id = key["about"]["id"].as_str().unwrap();
+    let turned = ask(gateway, "POST", &format!("/admin/v1/keys/{id}/rotate"), r#"{"overlap_s": 60}"#).await.json();
+    let new = call(&turned);
+    assert_eq!((gateway.fetch(&old).await.status, gateway.fetch(&new).await.status), (200, 200));
+    ask(gateway, "POST", &format!("/admin/v1/keys/{id}/expire"), r#"{"in_s": 0}"#).await;
+    assert_eq!((gateway.fetch(&old).await.status, gateway.fetch(&new).await.status), (401, 200));
+    let new_id = turned["about"]["id"].as_str().unwrap();
+    let narrowed = r#"{"models": ["other"], "scopes": {}}"#;
+    assert_eq!(ask(gateway, "POST", &format!("/admin/v1/keys/{new_id}/scope"), narrowed).await.status, 200);
+    assert_eq!(gateway.fetch(&new).await.status, 403);
+    ask(gateway, "POST", &format!("/admin/v1/keys/{new_id}/scope"), r#"{"scopes": {}}"#).await;
+    assert_eq!(gateway.fetch(&new).await.status, 200);
+    for (change, status) in [(r#"{"disabled": true}"#, 401), (r#"{"disabled": false}"#, 200)] {
+        assert_eq!(ask(gateway, "PATCH", "/admin/v1/tenants/acme/x", change).await.status, 200, "{change}");
+        assert_eq!(gateway.fetch(&new).await.status, status, "{change}");
+    }
+    let list = ask(gateway, "GET", "/admin/v1/tenants", "").await.json();
+    assert_eq!(list["tenants"][0]["path"], "acme/x", "{list}");
+    assert_eq!(ask(gateway, "DELETE", "/admin/v1/tenants/acme/x", "").await.json()["keys"], 2, "the expired one too");
+    assert_eq!(gateway.fetch(&new).await.status, 401);
+    assert_eq!(ask(gateway, "DELETE", "/admin/v1/tenants/acme/x", "").await.status, 404);
 }

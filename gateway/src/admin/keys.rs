@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::AdminError;
+use crate::cli::key::change::{Turn, rotated};
 use crate::cli::key::{self, KeyError, Wanted};
 use crate::clock;
 use crate::identity::TenantPath;
@@ -112,9 +113,94 @@ pub(crate) async fn revoke(
     }
 }
 
+/// A rotation: seconds for which both keys work, and of the new key's life.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewTurn {
+    overlap_s: u64,
+    expires_in_s: Option<u64>,
+}
+
+pub(crate) async fn rotate(
+    State(running): State<Arc<Running>>,
+    Path(id): Path<String>,
+    turn: Result<Json<NewTurn>, JsonRejection>,
+) -> Result<(StatusCode, Json<Value>), AdminError> {
+    let Json(new) = turn.map_err(|error| AdminError::unread(error.status(), error.body_text()))?;
+    let lives = [Some(new.overlap_s), new.expires_in_s];
+    if lives.into_iter().flatten().any(|seconds| !(1..=LIFE_S_MAX).contains(&seconds)) {
+        return Err(AdminError::bad("`overlap_s` and `expires_in_s` must be 1 second to 100 years"));
+    }
+    let expires_in = new.expires_in_s.map(Duration::from_secs);
+    let turn = Turn { id: &id, overlap: Duration::from_secs(new.overlap_s), expires_in };
+    let world = running.world.load_full();
+    let made = rotated(&running.store, &world.peppers, &turn, clock::unix_ms()).await;
+    let (key, row, until_ms) = made.map_err(changed)?;
+    effective(&running).await;
+    let about = shown(&row);
+    Ok((StatusCode::CREATED, Json(json!({"key": key.reveal(), "about": about, "old_until_ms": until_ms}))))
+}
+
+/// Seconds until a key ends.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sooner {
+    in_s: u64,
+}
+
+pub(crate) async fn expire(
+    State(running): State<Arc<Running>>,
+    Path(id): Path<String>,
+    sooner: Result<Json<Sooner>, JsonRejection>,
+) -> Result<Json<Value>, AdminError> {
+    let Json(sooner) = sooner.map_err(|error| AdminError::unread(error.status(), error.body_text()))?;
+    let at_ms = clock::unix_ms().saturating_add(sooner.in_s.saturating_mul(1_000));
+    let done = running.store.key_expire(&id, at_ms).await.map_err(AdminError::fault)?;
+    after(&running, &id, done).await
+}
+
+/// A key's new lists, in the place of what it had.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewScope {
+    models: Option<Vec<String>>,
+    #[serde(default)]
+    scopes: Scopes,
+}
+
+pub(crate) async fn scope(
+    State(running): State<Arc<Running>>,
+    Path(id): Path<String>,
+    new: Result<Json<NewScope>, JsonRejection>,
+) -> Result<Json<Value>, AdminError> {
+    let Json(new) = new.map_err(|error| AdminError::unread(error.status(), error.body_text()))?;
+    new.scopes.check().map_err(AdminError::bad)?;
+    let done = running.store.key_narrow(&id, new.models.as_deref(), &new.scopes).await.map_err(AdminError::fault)?;
+    after(&running, &id, done).await
+}
+
+/// The key as it is now, once this gateway knows.
+async fn after(running: &Running, id: &str, done: bool) -> Result<Json<Value>, AdminError> {
+    let missing = || AdminError::missing(format!("no live key has the id `{id}`"));
+    let row = running.store.key_get(id).await.map_err(AdminError::fault)?.filter(|_| done).ok_or_else(missing)?;
+    effective(running).await;
+    Ok(Json(shown(&row)))
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "made for `map_err`, which gives the error away")]
+fn changed(error: KeyError) -> AdminError {
+    if matches!(error, KeyError::Wanted(_) | KeyError::Scopes(_)) {
+        AdminError::bad(error)
+    } else if matches!(error, KeyError::Unknown(_)) {
+        AdminError::missing(error)
+    } else {
+        AdminError::fault(error)
+    }
+}
+
 /// Waits until this gateway knows the store's latest change, so that what was answered holds. Where the store can't be
 /// read the answer is given all the same: the change is made, and stale keys prove nobody.
-async fn effective(running: &Running) {
+pub(super) async fn effective(running: &Running) {
     let Ok(revision) = running.store.revision().await else { return };
     let known = async {
         while running.keyring.revision() < Some(revision) {

@@ -80,7 +80,8 @@ pub async fn expire(args: &ExpireArgs, now_ms: u64, out: &mut (dyn Write + Send)
 pub async fn rotate(args: &RotateArgs, now_ms: u64, out: &mut (dyn Write + Send)) -> Result<(), KeyError> {
     let issuer = args.place.issuer()?;
     let store = Store::open(&issuer.store, Create::Never).await?;
-    let made = rotated(&store, &issuer.peppers, args, now_ms).await;
+    let turn = Turn { id: &args.id, overlap: args.overlap, expires_in: args.expires_in };
+    let made = rotated(&store, &issuer.peppers, &turn, now_ms).await;
     store.close().await;
     let (key, row, until_ms) = made?;
     if args.json {
@@ -94,14 +95,25 @@ pub async fn rotate(args: &RotateArgs, now_ms: u64, out: &mut (dyn Write + Send)
     Ok(())
 }
 
-async fn rotated(
+/// A rotation.
+pub(crate) struct Turn<'a> {
+    /// The old key.
+    pub(crate) id: &'a str,
+    /// Time for which both work.
+    pub(crate) overlap: Duration,
+    /// The new key's time.
+    pub(crate) expires_in: Option<Duration>,
+}
+
+/// Makes a key that replaces another; the old one ends with the overlap, at the time that comes last.
+pub(crate) async fn rotated(
     store: &Store,
     peppers: &crate::identity::Peppers,
-    args: &RotateArgs,
+    args: &Turn<'_>,
     now_ms: u64,
 ) -> Result<(crate::identity::api_key::NewKey, crate::store::KeyRow, u64), KeyError> {
-    let unknown = || KeyError::Unknown(args.id.clone());
-    let old = store.key_get(&args.id).await?.ok_or_else(unknown)?;
+    let unknown = || KeyError::Unknown(args.id.to_owned());
+    let old = store.key_get(args.id).await?.ok_or_else(unknown)?;
     if old.revoked_ms.is_some() || old.expires_ms.is_some_and(|at_ms| at_ms <= now_ms) {
         return Err(KeyError::Wanted("a key that is revoked or expired can't be rotated: make a new one"));
     }
