@@ -336,7 +336,8 @@ fn run_until(server: Server, signals: Signals, drained: &mpsc::Receiver<()>) -> 
     std::thread::Builder::new().name("weir-data".to_owned()).spawn(plane).map_err(ServeFault::Threads)?;
     // An error means that the other side is gone: the data plane has ended by itself.
     if drained.recv().is_ok() && ended.recv_timeout(PLANE_STOP_MAX) == Err(mpsc::RecvTimeoutError::Timeout) {
-        tracing::warn!("the data plane's threads did not end in time; going on without them");
+        // Nothing is lost by it, so it is no warning.
+        tracing::info!("the data plane's threads did not end in time; going on without them");
     }
     Ok(())
 }
