@@ -64,7 +64,7 @@ impl Gateway {
         x.key = Some(caller.subject.key.clone());
         if let Some(gate) = &caller.gate {
             // The socket's own address: no header of a client decides what it may do.
-            let ip = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
+            let ip = request::peer(session);
             let endpoint = x.endpoint.map_or("", Endpoint::name);
             gate.admits(&scope::Entry { endpoint, ip, environment: None })?;
         }

@@ -3,6 +3,8 @@
 //! [`Section`] then reads values by name; a value that was reported here reads as its default, so that the checks
 //! that follow report their own faults only.
 
+use std::collections::BTreeMap;
+
 use std::net::SocketAddr;
 
 use super::fault::{Fault, Wrong, nearest};
@@ -201,6 +203,13 @@ impl<'a> Section<'a> {
         };
         let text = |(at, item): (usize, &'a Node)| Some((format!("{}[{at}]", self.at(name)), item.as_text()?));
         items.iter().enumerate().filter_map(text).collect()
+    }
+
+    /// A mapping from text to text, as written; what is no text is left out, its fault is told elsewhere.
+    pub fn text_map(&self, name: &str) -> BTreeMap<String, String> {
+        let Some(Node::Map(entries)) = self.get(name) else { return BTreeMap::new() };
+        let text = |(name, node): &(String, Node)| Some((name.clone(), node.as_text()?.to_owned()));
+        entries.iter().filter_map(text).collect()
     }
 
     /// The section of that name, empty where it is absent.

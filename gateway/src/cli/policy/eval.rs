@@ -1,13 +1,13 @@
 //! `weir policy eval`: what `opa eval` answers, for one question or a batch.
 
 use std::io::{BufRead, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use regorus::{QueryResults, Value};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
-use super::{PolicyError, place};
+use super::{PolicyError, document, place};
 use crate::policy::eval::{self, Question};
 use crate::policy::rego::{RegoFault, fault_code};
 use crate::policy::source::{self, Tests};
@@ -81,14 +81,8 @@ pub(super) fn run(args: &EvalArgs, out: &mut dyn Write) -> Result<u8, PolicyErro
 }
 
 fn input(args: &EvalArgs) -> Result<Option<Value>, PolicyError> {
-    let is_stdin = args.stdin_input || args.input.as_deref().is_some_and(|path| path.as_os_str() == "-");
-    let (name, text) = match &args.input {
-        _ if is_stdin => ("-".to_owned(), std::io::read_to_string(std::io::stdin())?),
-        Some(path) => (path.display().to_string(), std::fs::read_to_string(path)?),
-        None => return Ok(None),
-    };
-    let json: Json = serde_json::from_str(&text).map_err(|source| PolicyError::Json { name, source })?;
-    Ok(Some(Value::from(json)))
+    let path = if args.stdin_input { Some(Path::new("-")) } else { args.input.as_deref() };
+    Ok(path.map(document).transpose()?.map(Value::from))
 }
 
 /// The answer in OPA's shape.

@@ -1,6 +1,5 @@
 //! Issuers: names, tenants, algorithms, and where their keys are.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,7 +7,6 @@ use url::{Host, Url};
 
 use super::Check;
 use crate::config::fault::{Doubt, Wrong};
-use crate::config::file::Node;
 use crate::config::resolve;
 use crate::config::settings::TenantRule;
 use crate::config::shape::Section;
@@ -67,8 +65,8 @@ impl Check<'_> {
             tenant,
             path_claims: section.texts("path_claims").into_iter().map(|(_, text)| text.to_owned()).collect(),
             roles_claim: section.text("roles_claim").unwrap_or_default().to_owned(),
-            roles: texts(section, "roles"),
-            attributes: texts(section, "attributes"),
+            roles: section.text_map("roles"),
+            attributes: section.text_map("attributes"),
             keys,
             refresh_s: section.int("refresh_s").unwrap_or_default(),
             stale_s: section.int("stale_s").unwrap_or_default(),
@@ -196,10 +194,4 @@ fn is_web(text: &str) -> bool {
             && url.password().is_none()
             && url.fragment().is_none()
     })
-}
-
-fn texts(section: &Section<'_>, name: &str) -> BTreeMap<String, String> {
-    let Some(Node::Map(entries)) = section.get(name) else { return BTreeMap::new() };
-    let text = |(name, node): &(String, Node)| Some((name.clone(), node.as_text()?.to_owned()));
-    entries.iter().filter_map(text).collect()
 }

@@ -1,6 +1,6 @@
 //! Tenants: paths, models they may use, limits.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::num::{NonZeroU32, NonZeroU64};
 
 use super::Check;
@@ -21,7 +21,7 @@ impl Check<'_> {
                 path,
                 models: self.patterns(&section, models),
                 roles: section.texts("roles").into_iter().map(|(_, role)| role.into()).collect(),
-                attributes: attributes(&section),
+                attributes: section.text_map("attributes"),
                 limits: limits(&section.section("limits")),
                 key_limits: limits(&section.section("key_limits")),
             });
@@ -81,12 +81,6 @@ impl Check<'_> {
             }
         }
     }
-}
-
-fn attributes(section: &Section<'_>) -> BTreeMap<String, String> {
-    let Some(Node::Map(entries)) = section.get("attributes") else { return BTreeMap::new() };
-    let text = |(name, node): &(String, Node)| Some((name.clone(), node.as_text()?.to_owned()));
-    entries.iter().filter_map(text).collect()
 }
 
 fn limits(section: &Section<'_>) -> LimitRule {

@@ -150,13 +150,7 @@ fn statements(all: &[Token<'_>]) -> Vec<usize> {
             starts.push(at);
         }
         fresh = false;
-        if token.kind == Kind::Sign {
-            match token.text {
-                "{" | "(" | "[" => depth = depth.saturating_add(1),
-                "}" | ")" | "]" => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-        }
+        depth = token.depth_after(depth);
         goes_on = match token.kind {
             Kind::Sign => !["}", ")", "]"].contains(&token.text),
             Kind::Name => ["if", "contains", "else", "in"].contains(&token.text),

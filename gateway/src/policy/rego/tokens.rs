@@ -38,6 +38,15 @@ impl Token<'_> {
         matches!(self.kind, Kind::Space | Kind::Comment)
     }
 
+    /// How many brackets are open behind it, where `depth` are before it.
+    pub fn depth_after(&self, depth: usize) -> usize {
+        match (self.kind, self.text) {
+            (Kind::Sign, "(" | "[" | "{") => depth.saturating_add(1),
+            (Kind::Sign, ")" | "]" | "}") => depth.saturating_sub(1),
+            (_, _) => depth,
+        }
+    }
+
     /// Whether it is this sign.
     pub fn is_sign(&self, sign: &str) -> bool {
         self.kind == Kind::Sign && self.text == sign

@@ -28,11 +28,7 @@ pub(super) fn walk_pattern(all: &[Token<'_>], at: usize) -> Option<(usize, Strin
     let is_single = !tokens(&inside)
         .iter()
         .scan(0_usize, |depth, token| {
-            match token.text {
-                "(" | "[" | "{" if token.kind == Kind::Sign => *depth = depth.saturating_add(1),
-                ")" | "]" | "}" if token.kind == Kind::Sign => *depth = depth.saturating_sub(1),
-                _ => {}
-            }
+            *depth = token.depth_after(*depth);
             Some(*depth == 0 && token.is_sign(","))
         })
         .any(|is_comma| is_comma);
@@ -43,11 +39,7 @@ pub(super) fn walk_pattern(all: &[Token<'_>], at: usize) -> Option<(usize, Strin
 fn group_end(all: &[Token<'_>], open: usize) -> Option<usize> {
     let mut depth = 0_usize;
     for (place, token) in all.iter().enumerate().skip(open).filter(|(_, token)| token.kind == Kind::Sign) {
-        match token.text {
-            "(" | "[" | "{" => depth = depth.saturating_add(1),
-            ")" | "]" | "}" => depth = depth.saturating_sub(1),
-            _ => {}
-        }
+        depth = token.depth_after(depth);
         if depth == 0 {
             return Some(place.saturating_add(1));
         }
@@ -69,11 +61,9 @@ pub(super) fn out_call(all: &[Token<'_>], at: usize) -> Option<(usize, String)> 
     all.get(open).filter(|token| token.is_sign("("))?;
     let (mut depth, mut commas, mut close) = (0_usize, Vec::new(), None);
     for (place, token) in all.iter().enumerate().skip(open) {
-        match token.text {
-            "(" | "[" | "{" if token.kind == Kind::Sign => depth = depth.saturating_add(1),
-            ")" | "]" | "}" if token.kind == Kind::Sign => depth = depth.saturating_sub(1),
-            "," if token.kind == Kind::Sign && depth == 1 => commas.push(place),
-            _ => {}
+        depth = token.depth_after(depth);
+        if depth == 1 && token.is_sign(",") {
+            commas.push(place);
         }
         if depth == 0 {
             close = Some(place);

@@ -69,13 +69,7 @@ fn expression_end(all: &[Token<'_>], begin: usize) -> (usize, usize) {
         if depth == 0 && token.kind == Kind::Name && token.text == "with" && end.is_none() {
             end = Some(last);
         }
-        if token.kind == Kind::Sign {
-            match token.text {
-                "(" | "[" | "{" => depth = depth.saturating_add(1),
-                ")" | "]" | "}" => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-        }
+        depth = token.depth_after(depth);
         if !token.is_blank() {
             last = at.saturating_add(1);
         }
@@ -122,9 +116,8 @@ fn operators(expression: &[Token<'_>]) -> Vec<Operator> {
         let next = expression.get(at.saturating_add(1)).is_some_and(|next| next.is_sign("="));
         let mut width = 1;
         if token.kind == Kind::Sign {
+            depth = token.depth_after(depth);
             match token.text {
-                "(" | "[" | "{" => depth = depth.saturating_add(1),
-                ")" | "]" | "}" => depth = depth.saturating_sub(1),
                 "=" | "!" | "<" | ">" | "+" | "-" | "*" | "/" | "%" | "&" if depth == 0 => {
                     width = if next && matches!(token.text, "=" | "!" | "<" | ">") { 2 } else { 1 };
                     let to = at.saturating_add(width);
