@@ -5,8 +5,6 @@
 #   here gives back. Each rule stands under data.weir.rules and does nothing while its data is absent.
 package weir.abac
 
-import data.weir.authz
-
 # METADATA
 # title: The decision
 # description: >-
@@ -15,13 +13,18 @@ import data.weir.authz
 # entrypoint: true
 default decision := {"allow": false, "rule": "default_deny", "reason": "not_allowed"}
 
-decision := authz.decision if {
-	not authz.decision.allow
+decision := _grants if {
+	not _grants.allow
 } else := {"allow": false, "rule": _first, "reason": _reasons[_first]} if {
 	_first
-} else := {"allow": true, "rule": authz.decision.rule, "reason": "granted", "obligations": _obligations} if {
-	authz.decision.allow
+} else := {"allow": true, "rule": _grants.rule, "reason": "granted", "obligations": _obligations} if {
+	_grants.allow
 }
+
+# Named once: a document that rules and data share is dear to step through.
+_grants := data.weir.authz.decision
+
+_rules := data.weir.rules
 
 # A call, and not the question which models are listed.
 _is_call if input.request.endpoint != "models"
@@ -42,14 +45,14 @@ _reasons := {
 # Permissions of roles: rules.roles = {"developer": {"endpoints": ["chat_completions"]}}. Where it is there, one role must allow.
 _denials contains "role_endpoints" if {
 	_is_call
-	roles := data.weir.rules.roles
+	roles := _rules.roles
 	allowed := {endpoint | some role in input.subject.roles; some endpoint in roles[role].endpoints}
 	not input.request.endpoint in allowed
 }
 
 # A model for some only: rules.models = {"report-analysis": {"department": ["finance"]}}.
 _denials contains "model_attributes" if {
-	some attribute, texts in data.weir.rules.models[input.request.model]
+	some attribute, texts in _rules.models[input.request.model]
 	not _attribute_in(attribute, texts)
 }
 
@@ -59,7 +62,7 @@ _attribute_in(attribute, texts) if input.subject.attributes[attribute] in texts
 _denials contains "office_hours" if {
 	_is_call
 	some role in input.subject.roles
-	hours := data.weir.rules.hours[role]
+	hours := _rules.hours[role]
 	not _is_within(hours)
 }
 
@@ -73,7 +76,7 @@ _is_within(hours) if {
 _denials contains "client_address" if {
 	_is_call
 	some level in input.subject.levels
-	networks := data.weir.rules.networks[level]
+	networks := _rules.networks[level]
 	not _is_from(networks)
 }
 
@@ -86,19 +89,19 @@ _is_from(networks) if {
 # rules.data_classes = {"secret": ["secret"], "internal": ["secret", "internal"]}: class -> classes of deployments.
 _denials contains "data_class" if {
 	_is_call
-	data.weir.rules.data_classes
+	_rules.data_classes
 	count(_fitting) == 0
 }
 
 _fitting contains candidate.deployment if {
 	some candidate in input.resource.candidates
-	candidate.data_class in data.weir.rules.data_classes[input.subject.attributes.data_class]
+	candidate.data_class in _rules.data_classes[input.subject.attributes.data_class]
 }
 
 # Where residency is demanded, a subject that nothing binds to a region may call nowhere.
 _denials contains "residency" if {
 	_is_call
-	attribute := data.weir.rules.residency
+	attribute := _rules.residency
 	not input.subject.attributes[attribute]
 }
 
@@ -106,8 +109,9 @@ _denials contains "residency" if {
 # A bound that is no number bounds at nothing, since any text counts as greater than every number.
 _denials contains "token_cap" if {
 	some role in input.subject.roles
-	bound := data.weir.rules.token_caps[role].refuse_above
-	_is_above(input.request.max_tokens, bound)
+	bound := _rules.token_caps[role].refuse_above
+	asked := input.request.max_tokens
+	_is_above(asked, bound)
 }
 
 _is_above(tokens, bound) if tokens > bound
@@ -117,7 +121,7 @@ _is_above(_, bound) if not is_number(bound)
 # Tools that a level and below may offer: rules.tools = {"acme": ["get_weather"]}.
 _denials contains "tools" if {
 	some level in input.subject.levels
-	allowed := data.weir.rules.tools[level]
+	allowed := _rules.tools[level]
 	some tool in input.request.tools
 	not tool in allowed
 }
@@ -127,7 +131,7 @@ _obligations := object.union_n([_residency, _cap, _class_route])
 # Residency: rules.residency = "region" names the attribute that binds a subject to a region.
 default _residency := {}
 
-_residency := {"route": {"region": [region]}} if region := input.subject.attributes[data.weir.rules.residency]
+_residency := {"route": {"region": [region]}} if region := input.subject.attributes[_rules.residency]
 
 default _cap := {}
 
@@ -135,14 +139,14 @@ _cap := {"limit": {"max_tokens": min(_caps)}} if count(_caps) > 0
 
 _caps contains cap if {
 	some role in input.subject.roles
-	cap := data.weir.rules.token_caps[role].max_tokens
+	cap := _rules.token_caps[role].max_tokens
 }
 
 default _class_route := {}
 
 # Deployments of another class are left out.
 _class_route := {"route": {"exclude": sort(_unfit)}} if {
-	data.weir.rules.data_classes
+	_rules.data_classes
 	count(_unfit) > 0
 }
 

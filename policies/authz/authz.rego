@@ -30,18 +30,25 @@ _suspended if "suspended" in input.subject.roles
 # A key without a list of its own may use what its tenant may.
 _key_grants if not input.subject.models
 
-_key_grants if _listed(input.subject.models, input.request.model)
+_key_grants if {
+	patterns := input.subject.models
+	model := input.request.model
+	_listed(patterns, model)
+}
 
 # A level that lists models and leaves this one out withholds it from everybody below.
 _withheld if {
 	some level in input.subject.levels
 	patterns := data.weir.grants[level]
-	not _listed(patterns, input.request.model)
+	model := input.request.model
+	not _listed(patterns, model)
 }
 
 _granted if {
 	some level in input.subject.levels
-	_listed(data.weir.grants[level], input.request.model)
+	patterns := data.weir.grants[level]
+	model := input.request.model
+	_listed(patterns, model)
 }
 
 # Whether one of the patterns, exact or a prefix followed by *, names the model.

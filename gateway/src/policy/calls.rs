@@ -51,7 +51,7 @@ pub(super) fn check(modules: &[&Module]) -> Result<(), PolicyFault> {
             | Found::Reference { .. }
             | Found::List(_)
             | Found::Members
-            | Found::Statement
+            | Found::Statement { .. }
             | Found::Membership
             | Found::Assigned(_)
             | Found::Operation => Ok(()),

@@ -6,18 +6,18 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use regorus::Value;
 use regorus::utils::limits::ExecutionTimerConfig;
-use regorus::{CompiledPolicy, Value};
 
 use super::cache::Cache;
 use super::calls;
 use super::engines::{Engines, Interpreted};
 use super::input::Input;
 use super::machine::Machine;
-use super::permit::{Denied, Permit, judge};
+use super::permit::{Denied, DeniedBy, Permit, judge};
 use super::reads;
 use super::rego::builtins::OnError;
-use super::rego::{self, RegoFault, one_line};
+use super::rego::{self, RegoFault, fault_code, one_line};
 use crate::config::settings::{PolicyEngine, PolicySettings};
 
 /// Steps of the interpreter between two looks at the clock.
@@ -108,17 +108,16 @@ impl Compiled {
         settings: &PolicySettings,
         probes: &[Value],
     ) -> Result<Self, PolicyFault> {
-        let (strict, program) = load(sources, data, settings, OnError::Fail)?;
-        let (lenient, _) = load(sources, data, settings, OnError::Undefined)?;
+        let strict = load(sources, data, settings, OnError::Fail)?;
+        let lenient = load(sources, data, settings, OnError::Undefined)?;
         let uncacheable = reads::check(strict.engine.clone().get_modules().iter().map(AsRef::as_ref)).err();
         let entrypoint = settings.entrypoint.clone();
-        let known = strict.engine.get_data();
-        let mut engines = Engines::interpreted(strict, lenient, entrypoint.clone(), settings.timeout);
         let machine = match settings.engine {
             PolicyEngine::Interpreter => Err(Interpreted::Setting),
-            PolicyEngine::Auto => Machine::build(program, known, &entrypoint, timer(settings.timeout))
+            PolicyEngine::Auto => Machine::build(&strict, &entrypoint, timer(settings.timeout))
                 .map_err(|text| Interpreted::Unable(text.split_whitespace().collect::<Vec<_>>().join(" "))),
         };
+        let mut engines = Engines::interpreted(strict, lenient, entrypoint.clone(), settings.timeout);
         engines.trust(machine, probes);
         let cache = uncacheable.is_none().then(Cache::new);
         Ok(Compiled::Rego(Rego { engines, entrypoint, cache, uncacheable }))
@@ -138,6 +137,24 @@ impl Compiled {
             cache.put(input, &verdict);
         }
         verdict
+    }
+
+    /// The value of the rule for a document `input`, nothing remembered: what [`Self::decide`] judges.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn answer(&self, input: Value) -> Result<Value, RegoFault> {
+        let Compiled::Rego(rego) = self;
+        rego.engines.answer(input).map_err(|unanswered| {
+            let code = match unanswered.by {
+                DeniedBy::Timeout => fault_code::CANCEL,
+                DeniedBy::Conflict => fault_code::CONFLICT,
+                DeniedBy::Rule | DeniedBy::Undefined | DeniedBy::Shape | DeniedBy::Obligation | DeniedBy::Failure => {
+                    fault_code::INTERNAL
+                }
+            };
+            RegoFault { code, file: None, place: None, text: unanswered.text }
+        })
     }
 
     /// Why the interpreter answers every call; `None` while the faster machine does.
@@ -172,7 +189,7 @@ fn load(
     data: &[serde_json::Value],
     settings: &PolicySettings,
     on_error: OnError,
-) -> Result<(rego::Rego, CompiledPolicy), PolicyFault> {
+) -> Result<rego::Rego, PolicyFault> {
     let mut rego = rego::Rego::new(on_error);
     rego.engine.set_execution_timer_config(timer(settings.timeout));
     for (file, text) in sources {
@@ -184,14 +201,14 @@ fn load(
     }
     calls::check(&rego.engine.get_modules().iter().map(AsRef::as_ref).collect::<Vec<_>>())?;
     // Finds a missing entry point now.
-    let program = rego.engine.compile_with_entrypoint(&settings.entrypoint.as_str().into()).map_err(|fault| {
+    rego.engine.compile_with_entrypoint(&settings.entrypoint.as_str().into()).map_err(|fault| {
         let fault = rego.fault(&fault);
         match fault.place {
             Some(_) => policy_fault("", fault),
             None => PolicyFault::Entrypoint { entrypoint: settings.entrypoint.clone(), text: fault.text },
         }
     })?;
-    Ok((rego, program))
+    Ok(rego)
 }
 
 impl std::fmt::Debug for Compiled {

@@ -5,10 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use regorus::utils::limits::ExecutionTimerConfig;
-use regorus::{QueryResults, Value};
+use regorus::{Expression, Location, QueryResult, QueryResults, Value};
 
 use super::PolicyFault;
 use super::calls;
+use super::machine::{self, Stopped};
 use super::rego::builtins::OnError;
 use super::rego::{Rego, RegoFault, fault_code};
 
@@ -30,6 +31,19 @@ pub struct Question {
     pub query: String,
     /// Whether a builtin's error fails the evaluation.
     pub strict: bool,
+    /// Who answers.
+    pub engine: Engine,
+}
+
+/// Who answers a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// The interpreter: the truth.
+    #[default]
+    Interpreter,
+    /// The faster machine, which answers only for a rule, of policies that a gateway would let it run.
+    Machine,
 }
 
 /// Evaluates a question.
@@ -49,7 +63,7 @@ pub fn answer(question: &Question) -> Result<QueryResults, RegoFault> {
 /// A module or a document is wrong.
 pub fn prepare(modules: &[(String, String)], data: &[Value], on_error: OnError) -> Result<Rego, RegoFault> {
     let mut rego = Rego::new(on_error);
-    rego.engine.set_execution_timer_config(ExecutionTimerConfig { limit: TIME_MAX, check_interval: TIMER_STEPS });
+    rego.engine.set_execution_timer_config(timer());
     for (file, text) in modules {
         rego.add(file, text)?;
     }
@@ -67,7 +81,31 @@ fn evaluate(question: &Question) -> Result<QueryResults, RegoFault> {
     if let Some(input) = &question.input {
         rego.engine.set_input(input.clone());
     }
-    rego.query(&question.query)
+    match question.engine {
+        Engine::Interpreter => rego.query(&question.query),
+        Engine::Machine => by_machine(&rego, question),
+    }
+}
+
+fn by_machine(rego: &Rego, question: &Question) -> Result<QueryResults, RegoFault> {
+    let fault = |code, text| RegoFault { code, file: None, place: None, text };
+    let value =
+        machine::ask(rego, question.query.trim(), question.input.clone(), timer()).map_err(
+            |stopped| match stopped {
+                Stopped::Limit(text) => fault(fault_code::CANCEL, text),
+                Stopped::Unable(text) => fault(fault_code::COMPILE, text),
+            },
+        )?;
+    if value == Value::Undefined {
+        return Ok(QueryResults::default());
+    }
+    let location = Location { row: 1, col: 1 };
+    let expression = Expression { value, text: question.query.as_str().into(), location };
+    Ok(QueryResults { result: vec![QueryResult { expressions: vec![expression], ..QueryResult::default() }] })
+}
+
+fn timer() -> ExecutionTimerConfig {
+    ExecutionTimerConfig { limit: TIME_MAX, check_interval: TIMER_STEPS }
 }
 
 fn compile_fault(fault: PolicyFault) -> RegoFault {

@@ -8,8 +8,13 @@ use super::eval::{Question, answer};
 /// The answer to a query as JSON; `None` where it is undefined.
 fn ask(modules: &[&str], query: &str, input: Json) -> Result<Option<Json>, &'static str> {
     let modules = (0..).zip(modules).map(|(at, text)| (format!("m{at}.rego"), (*text).to_owned())).collect();
-    let question =
-        Question { modules, data: Vec::new(), input: Some(Value::from(input)), query: query.to_owned(), strict: false };
+    let question = Question {
+        modules,
+        data: Vec::new(),
+        input: Some(Value::from(input)),
+        query: query.to_owned(),
+        ..Question::default()
+    };
     let found = answer(&question).map_err(|fault| fault.code)?;
     let value = found.result.first().and_then(|row| row.expressions.first()).map(|one| one.value.to_json_str());
     Ok(value.map(|text| serde_json::from_str(&text.unwrap()).unwrap()))

@@ -5,9 +5,11 @@
 //! run at all, [`probes`] makes the inputs on which it must agree with the interpreter before it runs one.
 
 pub(super) mod fit;
+mod guard;
 pub(super) mod probes;
 mod single;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -17,8 +19,13 @@ use regorus::rvm::{Program, RegoVM};
 use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{CompiledPolicy, Value};
 
+use super::rego::builtins::OnError;
+use super::rego::{self, Rego};
+
 /// Machines that wait for work. One runs per thread that decides; more threads than this make one for each call.
 const IDLE_MAX: usize = 64;
+/// Instructions between two looks at the clock: some ten microseconds.
+const TIMER_STEPS: NonZeroU32 = NonZeroU32::MIN.saturating_add(255);
 /// Instructions of one evaluation. The timer is what stops a runaway; this stops one whose clock doesn't move.
 const INSTRUCTIONS_MAX: usize = 50_000_000;
 
@@ -46,14 +53,20 @@ pub(super) enum Stopped {
 }
 
 impl Machine {
-    /// Compiles the rule `entrypoint`; the text says why that can't be.
-    pub(super) fn build(
-        policy: CompiledPolicy,
-        data: Value,
-        entrypoint: &str,
-        timer: ExecutionTimerConfig,
-    ) -> Result<Self, String> {
+    /// Compiles the rule `entrypoint` of a policy that the interpreter has; the text says why that can't be.
+    pub(super) fn build(known: &Rego, entrypoint: &str, timer: ExecutionTimerConfig) -> Result<Self, String> {
+        let one_line = |fault: &anyhow::Error| rego::one_line(fault);
+        let mut guarded = Rego::new(OnError::Undefined);
+        for module in known.engine.clone().get_modules().iter() {
+            let file = module.package.span.source.get_path().to_string();
+            guarded.engine.add_policy(file, guard::guarded(module)).map_err(|fault| one_line(&fault))?;
+        }
+        let data = known.engine.get_data();
+        guarded.engine.add_data(data.clone()).map_err(|fault| one_line(&fault))?;
+        let policy = guarded.engine.compile_with_entrypoint(&entrypoint.into()).map_err(|fault| one_line(&fault))?;
         let program = Compiler::compile_from_policy(&policy, &[entrypoint]).map_err(|fault| fault.to_string())?;
+        // It takes many more steps in the same time than the interpreter, and a look at the clock costs several.
+        let timer = ExecutionTimerConfig { check_interval: TIMER_STEPS.max(timer.check_interval), ..timer };
         let machine = Self {
             program,
             policy,
@@ -105,6 +118,19 @@ impl Machine {
     pub(super) fn idle(&self) -> usize {
         self.idle.lock().len()
     }
+}
+
+/// One question to a policy that the machine may run.
+pub(super) fn ask(
+    policy: &Rego,
+    rule: &str,
+    input: Option<Value>,
+    timer: ExecutionTimerConfig,
+) -> Result<Value, Stopped> {
+    let modules = policy.engine.clone().get_modules().clone();
+    let modules: Vec<_> = modules.iter().map(AsRef::as_ref).collect();
+    fit::check(&modules).map_err(|unfit| Stopped::Unable(unfit.to_string()))?;
+    Machine::build(policy, rule, timer).map_err(Stopped::Unable)?.run(input.unwrap_or(Value::Undefined))
 }
 
 #[allow(clippy::wildcard_enum_match_arm, reason = "fifty kinds of fault, of which three are limits")]

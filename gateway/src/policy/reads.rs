@@ -37,7 +37,7 @@ fn judge(node: &ExprRef, found: Found<'_>) -> Result<(), Uncacheable> {
         Found::Call(_)
         | Found::List(_)
         | Found::Members
-        | Found::Statement
+        | Found::Statement { .. }
         | Found::Membership
         | Found::Assigned(_)
         | Found::Operation => true,

@@ -16,8 +16,11 @@ pub(super) enum Found<'a> {
     With,
     /// A comprehension that makes an object.
     Members,
-    /// An expression that stands as a statement of its own, under `not` or without; its node is shown again.
-    Statement,
+    /// An expression that stands as a statement of its own; its node is shown again.
+    Statement {
+        /// Whether it stands under `not`.
+        is_negated: bool,
+    },
     /// `x in y`.
     Membership,
     /// One side of an assignment or a unification.
@@ -116,7 +119,8 @@ fn statement<E>(statement: &LiteralStmt, visit: &mut Visit<'_, E>) -> Result<(),
             all([value, collection], visit)
         }
         Literal::Expr { expr: inner, .. } | Literal::NotExpr { expr: inner, .. } => {
-            visit(inner, Found::Statement)?;
+            let is_negated = matches!(statement.literal, Literal::NotExpr { .. });
+            visit(inner, Found::Statement { is_negated })?;
             expr(inner, visit)
         }
         Literal::Every { domain, query: inner, .. } => {

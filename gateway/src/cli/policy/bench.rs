@@ -9,9 +9,13 @@ use serde_json::json;
 
 use super::{PolicyError, bundle, document, place};
 use crate::clock;
-use crate::policy::eval;
-use crate::policy::rego::builtins::OnError;
+use crate::config::settings::{PolicyEngine, PolicySettings};
+use crate::policy::Compiled;
+use crate::policy::engines::Interpreted;
+use crate::policy::rego::RegoFault;
 
+/// Longest decision.
+const TIME_MAX: Duration = Duration::from_secs(30);
 /// Decisions before any is measured.
 const WARM_UP: usize = 100;
 /// Decisions measured at most: their times are kept.
@@ -34,6 +38,9 @@ pub struct BenchArgs {
     /// How long to measure
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub seconds: u64,
+    /// Use the interpreter also where the faster machine may answer
+    #[arg(long)]
+    pub interpreter: bool,
     /// One JSON object
     #[arg(long)]
     pub json: bool,
@@ -41,25 +48,25 @@ pub struct BenchArgs {
 
 pub(super) fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<u8, PolicyError> {
     let bundle = bundle(&args.data, &args.entrypoint)?;
-    let data: Vec<Value> = bundle.data.into_iter().map(Value::from).collect();
     let input = Value::from(document(&args.input)?);
-    let measured = eval::prepare(&bundle.policies, &data, OnError::Undefined).and_then(|mut rego| {
-        let entrypoint = args.entrypoint.as_str();
-        rego.engine.compile_with_entrypoint(&entrypoint.into()).map_err(|fault| rego.fault(&fault))?;
-        // As a gateway does: an evaluation works on its own clone.
-        let ask = || {
-            let mut engine = rego.engine.clone();
-            engine.set_input(input.clone());
-            engine.eval_rule(entrypoint.to_owned()).map_err(|fault| rego.fault(&fault))
-        };
-        measure(Duration::from_secs(args.seconds), &ask)
+    let settings = PolicySettings {
+        path: None,
+        data: None,
+        entrypoint: args.entrypoint.clone(),
+        timeout: TIME_MAX,
+        engine: if args.interpreter { PolicyEngine::Interpreter } else { PolicyEngine::Auto },
+    };
+    let prepared = Compiled::new(bundle.policies, bundle.data, &settings).map_err(RegoFault::from);
+    let measured = prepared.and_then(|policy| {
+        let times = measure(Duration::from_secs(args.seconds), &|| policy.answer(input.clone()))?;
+        Ok((times, policy.interpreted()))
     });
     match measured {
         Err(fault) => {
             writeln!(out, "{}", serde_json::to_string_pretty(&place::errors(&[fault])).unwrap_or_default())?;
             return Ok(FAILED);
         }
-        Ok(times) => write(&times, args.json, out)?,
+        Ok((times, interpreted)) => write(&times, interpreted.as_ref(), args.json, out)?,
     }
     Ok(0)
 }
@@ -83,7 +90,14 @@ fn measure<T, E>(limit: Duration, ask: &dyn Fn() -> Result<T, E>) -> Result<Vec<
     Ok(times)
 }
 
-fn write(times: &[Duration], json: bool, out: &mut dyn Write) -> Result<(), PolicyError> {
+fn write(
+    times: &[Duration],
+    interpreted: Option<&Interpreted>,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<(), PolicyError> {
+    let engine = if interpreted.is_some() { "interpreter" } else { "machine" };
+    let why = interpreted.map(Interpreted::to_string);
     let us = |time: Duration| time.as_secs_f64() * 1e6;
     let at = |per_mille: usize| {
         let place = times.len().saturating_mul(per_mille).div_euclid(1_000).min(times.len().saturating_sub(1));
@@ -94,12 +108,15 @@ fn write(times: &[Duration], json: bool, out: &mut dyn Write) -> Result<(), Poli
     let (p50, p99, p999) = (at(500), at(990), at(999));
     match json {
         true => {
-            let all = json!({"engine": "interpreter", "decisions": count, "per_second": per_second.round(),
+            let all = json!({"engine": engine, "why_interpreted": why, "decisions": count, "per_second": per_second.round(),
                 "p50_us": p50, "p99_us": p99, "p999_us": p999});
             writeln!(out, "{all}")?;
         }
         false => {
-            writeln!(out, "engine      interpreter, one thread, nothing remembered")?;
+            writeln!(out, "engine      {engine}, one thread, nothing remembered")?;
+            if let Some(why) = why {
+                writeln!(out, "because     {why}")?;
+            }
             writeln!(out, "decisions   {count}, {per_second:.0} a second")?;
             writeln!(out, "p50         {p50:.1} us\np99         {p99:.1} us\np99.9       {p999:.1} us")?;
         }

@@ -39,7 +39,7 @@ pub struct EvalArgs {
     /// A builtin's error fails the evaluation
     #[arg(long)]
     pub strict_builtin_errors: bool,
-    /// Answer a batch from standard input: one JSON object a line with modules, data, input, query, strict
+    /// Answer a batch from standard input: one JSON object a line with modules, data, input, query, strict, engine
     #[arg(long, conflicts_with_all = ["data", "input", "query"])]
     pub jsonl: bool,
     /// The question, such as `data.weir.authz.decision`
@@ -69,6 +69,7 @@ pub(super) fn run(args: &EvalArgs, out: &mut dyn Write) -> Result<u8, PolicyErro
         input: input(args)?,
         query,
         strict: args.strict_builtin_errors,
+        engine: eval::Engine::Interpreter,
     };
     let answer = eval::answer(&question);
     let is_defined = answer.as_ref().is_ok_and(|found| !found.result.is_empty());
@@ -153,6 +154,8 @@ struct Line {
     query: String,
     #[serde(default, alias = "strict_error")]
     strict: Option<bool>,
+    #[serde(default)]
+    engine: eval::Engine,
 }
 
 /// Texts, or texts by file name.
@@ -226,6 +229,7 @@ fn line(text: &[u8]) -> Json {
         input,
         query: line.query,
         strict: line.strict.unwrap_or_default(),
+        engine: line.engine,
     };
     shape(&eval::answer(&question), &question.query)
 }

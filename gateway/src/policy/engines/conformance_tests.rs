@@ -23,12 +23,12 @@ fn rule(case: &Case) -> Option<&str> {
 fn engines(case: &Case, rule: &str) -> Option<(Engines, Result<Machine, Interpreted>)> {
     let load = |on_error| {
         let mut rego = prepare(case, on_error).ok()?;
-        let policy = rego.engine.compile_with_entrypoint(&rule.into()).ok()?;
-        Some((rego, policy))
+        rego.engine.compile_with_entrypoint(&rule.into()).ok()?;
+        Some(rego)
     };
-    let ((strict, policy), (lenient, _)) = (load(OnError::Fail)?, load(OnError::Undefined)?);
+    let (strict, lenient) = (load(OnError::Fail)?, load(OnError::Undefined)?);
     let timer = ExecutionTimerConfig { limit: LIMIT, check_interval: NonZeroU32::MIN };
-    let machine = Machine::build(policy, strict.engine.get_data(), rule, timer).map_err(Interpreted::Unable);
+    let machine = Machine::build(&strict, rule, timer).map_err(Interpreted::Unable);
     Some((Engines::interpreted(strict, lenient, rule.to_owned(), LIMIT), machine))
 }
 

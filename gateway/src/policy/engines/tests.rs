@@ -15,11 +15,11 @@ fn engines(body: &str, limit: Duration) -> (Engines, Result<Machine, Interpreted
         let mut rego = Rego::new(on_error);
         rego.engine.set_execution_timer_config(timer(limit));
         rego.add("p.rego", &format!("package p\n{body}\n")).unwrap();
-        let policy = rego.engine.compile_with_entrypoint(&ENTRYPOINT.into()).unwrap();
-        (rego, policy)
+        rego.engine.compile_with_entrypoint(&ENTRYPOINT.into()).unwrap();
+        rego
     };
-    let ((strict, policy), (lenient, _)) = (load(OnError::Fail), load(OnError::Undefined));
-    let machine = Machine::build(policy, strict.engine.get_data(), ENTRYPOINT, timer(limit));
+    let (strict, lenient) = (load(OnError::Fail), load(OnError::Undefined));
+    let machine = Machine::build(&strict, ENTRYPOINT, timer(limit));
     (Engines::interpreted(strict, lenient, ENTRYPOINT.to_owned(), limit), machine.map_err(Interpreted::Unable))
 }
 

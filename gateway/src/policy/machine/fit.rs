@@ -3,9 +3,9 @@
 
 use std::collections::HashSet;
 
-use regorus::unstable::{BUILTINS, Expr, ExprRef, Module, Rule, RuleHead};
+use regorus::unstable::{BUILTINS, Expr, ExprRef, Import, Module, Rule, RuleHead};
 
-use super::single;
+use super::{guard, single};
 use crate::policy::rego::builtins;
 use crate::policy::walk::{self, Found};
 
@@ -30,10 +30,7 @@ pub struct Unfit {
 /// `Ok` where no module has a construct that the machine is not trusted with.
 pub(in crate::policy) fn check(modules: &[&Module]) -> Result<(), Unfit> {
     let rules = modules.iter().flat_map(|module| &module.policy).filter_map(|rule| root(name(rule)));
-    let imports = modules.iter().flat_map(|module| &module.imports).map(|import| {
-        let last = import.refr.span().text().rsplit(['.', '"', '[']).find(|part| !matches!(*part, "" | "]"));
-        import.r#as.as_ref().map_or(last.unwrap_or_default(), |name| name.text())
-    });
+    let imports = modules.iter().flat_map(|module| &module.imports).map(imported);
     let known: HashSet<&str> = rules.chain(imports).collect();
     let arities: HashSet<(&str, usize)> =
         modules.iter().flat_map(|module| &module.policy).filter_map(|rule| arity(rule)).collect();
@@ -43,9 +40,11 @@ pub(in crate::policy) fn check(modules: &[&Module]) -> Result<(), Unfit> {
             return Err(unfit(&module.package.refr, "a package without rules"));
         }
         module.policy.iter().try_for_each(|rule| head(rule))?;
+        let sure = defaulted(module);
+        let known: HashSet<&str> = known.difference(&sure).copied().collect();
         let mut statements = HashSet::new();
         walk::each(module, &mut |node, found| match found {
-            Found::Statement => {
+            Found::Statement { .. } => {
                 statements.insert(node.span().start);
                 Ok(())
             }
@@ -61,7 +60,8 @@ pub(in crate::policy) fn check(modules: &[&Module]) -> Result<(), Unfit> {
                 let given = if is_builtin { &[] } else { arguments };
                 given.iter().try_for_each(|argument| defined(argument, &known))
             }
-            // The machine binds a name to what is undefined and goes on, where OPA's body ends.
+            // The machine binds a name to what is undefined and goes on, where OPA's body ends: a guard sees to it.
+            Found::Assigned(_) if guard::can_guard(node) => Ok(()),
             Found::Assigned(value) => defined(value, &known),
             Found::With => Err(unfit(node, "`with`")),
             Found::List(items) => items.iter().try_for_each(|item| defined(item, &known)),
@@ -70,6 +70,20 @@ pub(in crate::policy) fn check(modules: &[&Module]) -> Result<(), Unfit> {
         })?;
     }
     Ok(())
+}
+
+/// Rules of a module that always have a value, since they have a default; an import of the same name takes them out.
+fn defaulted(module: &Module) -> HashSet<&str> {
+    let defaults =
+        module.policy.iter().filter(|rule| matches!(rule.as_ref(), Rule::Default { args, .. } if args.is_empty()));
+    let names = defaults.filter_map(|rule| root(name(rule)));
+    names.filter(|name| !module.imports.iter().any(|import| imported(import) == *name)).collect()
+}
+
+/// The name that an import gives.
+fn imported(import: &Import) -> &str {
+    let last = import.refr.span().text().rsplit(['.', '"', '[']).find(|part| !matches!(*part, "" | "]"));
+    import.r#as.as_ref().map_or(last.unwrap_or_default(), |name| name.text())
 }
 
 /// The last name of a function and how many arguments it takes.
@@ -204,6 +218,13 @@ mod tests {
             "a if input.x\na if { some y in input.z; y > 1 }",
             "a := \"b\" if input.list[_] == 1\na := \"b\" if input.x",
             "a := \"b\" if input.x else := \"c\" if input.list[_] == 2",
+            // A rule with a default always has a value.
+            "default b := {}\nb := {\"c\": 1} if input.x\na := [b]",
+            // What is bound to a name is guarded.
+            "a if { y := input.y; not y == 1 }",
+            "a if not \"b\" in input.list",
+            "a if { some level in input.levels; p := data.g[level]; not f(p) }\nf(p) if p == 1",
+            "b := \"c\" if input.x\na := {\"d\": data.list[b]} if b",
             "f(x) := data.limits[x]\na := f(\"b\") if input.list[_] == 1",
         ];
         for body in good {
@@ -214,10 +235,8 @@ mod tests {
     #[test]
     fn what_was_answered_wrongly_does_not_fit() {
         let bad = [
-            "a if { y := input.y; not y == 1 }",
-            // What a negation computes from is bound before it.
-            "a if not \"b\" in input.list",
-            "a if { some level in input.levels; p := data.g[level]; not f(p) }\nf(p) if p == 1",
+            "a if { input.y = y; not y == 1 }",
+            "a if { [y] := input.y; not y == 1 }",
             "f(x) := 1\na if f(input.x)",
             "default f(_) := 1",
             "a if not input.x + 1 > 2",

@@ -77,10 +77,12 @@ impl<'m> Definition<'m> {
         let values: Vec<_> = self.values().collect();
         let mut arguments = HashSet::new();
         self.arguments.iter().for_each(|argument| names(argument, &mut arguments));
+        // A rule's name in a bracket is its value, and walks nothing.
+        let steady: HashSet<&str> = arguments.union(known).copied().collect();
         let bodies = self.bodies.iter().map(|body| Some(body.query.as_ref())).chain([None]);
         for (value, query) in values.iter().zip(bodies) {
             let Some(value) = value.filter(|value| !is_constant(value)) else { continue };
-            let mut bound = arguments.clone();
+            let mut bound = steady.clone();
             let walks = query.is_some_and(|query| walks(query, &mut bound));
             let mut used = HashSet::new();
             names(value, &mut used);

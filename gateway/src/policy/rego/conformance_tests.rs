@@ -89,6 +89,7 @@ fn question(case: &Case) -> Result<Question, String> {
         input,
         query: case.query.clone(),
         strict: case.strict_error,
+        ..Question::default()
     })
 }
 

@@ -15,6 +15,7 @@ use super::tokens::{Kind, Token, tokens};
 use calls::{out_call, walk_pattern};
 pub use columns::Columns;
 use columns::Shift;
+pub use negation::PREFIX as NEGATION_PREFIX;
 use negation::negation;
 pub use template::TEMPLATE_TEXT;
 use template::template;

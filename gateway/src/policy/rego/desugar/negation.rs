@@ -9,6 +9,9 @@ use std::collections::BTreeSet;
 use super::{KEYWORDS, Token, plain};
 use crate::policy::rego::tokens::Kind;
 
+/// How the names begin that hold what a negation computes from.
+pub const PREFIX: &str = "__not";
+
 /// The end of a negated statement that begins at `at`, and its plain form; `None` where nothing has to be taken out.
 pub(super) fn negation(all: &[Token<'_>], at: usize, rules: &BTreeSet<&str>) -> Option<(usize, String)> {
     let is_word = all.get(at)?.kind == Kind::Name && all.get(at)?.text == "not";
@@ -186,7 +189,7 @@ fn operand_text(
     if stays || !may_be_undefined(inner, rules) {
         return plain(operand);
     }
-    let name = format!("__not{id}_{}__", hoisted.len());
+    let name = format!("{PREFIX}{id}_{}__", hoisted.len());
     hoisted.push((name.clone(), plain(inner)));
     let blank = |tokens: Option<&[Token<'_>]>| tokens.map(plain).unwrap_or_default();
     let before = operand.iter().position(|token| !token.is_blank()).unwrap_or_default();
