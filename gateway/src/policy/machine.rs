@@ -55,15 +55,15 @@ pub(super) enum Stopped {
 impl Machine {
     /// Compiles the rule `entrypoint` of a policy that the interpreter has; the text says why that can't be.
     pub(super) fn build(known: &Rego, entrypoint: &str, timer: ExecutionTimerConfig) -> Result<Self, String> {
-        let one_line = |fault: &anyhow::Error| rego::one_line(fault);
         let mut guarded = Rego::new(OnError::Undefined);
         for module in known.engine.clone().get_modules().iter() {
             let file = module.package.span.source.get_path().to_string();
-            guarded.engine.add_policy(file, guard::guarded(module)).map_err(|fault| one_line(&fault))?;
+            guarded.engine.add_policy(file, guard::guarded(module)).map_err(|fault| rego::one_line(&fault))?;
         }
         let data = known.engine.get_data();
-        guarded.engine.add_data(data.clone()).map_err(|fault| one_line(&fault))?;
-        let policy = guarded.engine.compile_with_entrypoint(&entrypoint.into()).map_err(|fault| one_line(&fault))?;
+        guarded.engine.add_data(data.clone()).map_err(|fault| rego::one_line(&fault))?;
+        let policy =
+            guarded.engine.compile_with_entrypoint(&entrypoint.into()).map_err(|fault| rego::one_line(&fault))?;
         let program = Compiler::compile_from_policy(&policy, &[entrypoint]).map_err(|fault| fault.to_string())?;
         // It takes many more steps in the same time than the interpreter, and a look at the clock costs several.
         let timer = ExecutionTimerConfig { check_interval: TIMER_STEPS.max(timer.check_interval), ..timer };

@@ -108,7 +108,8 @@ fn write(
     let (p50, p99, p999) = (at(500), at(990), at(999));
     match json {
         true => {
-            let all = json!({"engine": engine, "why_interpreted": why, "decisions": count, "per_second": per_second.round(),
+            let all = json!({"engine": engine, "why_interpreted": why, "decisions": count,
+                "per_second": per_second.round(),
                 "p50_us": p50, "p99_us": p99, "p999_us": p999});
             writeln!(out, "{all}")?;
         }
