@@ -2,18 +2,21 @@
 
 use serde_json::json;
 
+use crate::exchange::Exchange;
 use crate::identity::keyring::Identified;
 use crate::policy::Input;
 use crate::refusal::Refusal;
-use crate::world::World;
 
 /// The list, or the one model `wanted`.
 ///
 /// # Errors
 /// [`Refusal::ModelUnknown`] where `wanted` does not exist or is not for this caller: the answer is the same.
-pub fn list(world: &World, caller: &Identified, wanted: Option<&str>) -> Result<Vec<u8>, Refusal> {
-    let visible =
-        |name: &str| world.policy.decide(&Input::visible(&caller.subject, caller.key_models.as_deref(), name)).is_ok();
+pub fn list(x: &Exchange, caller: &Identified, wanted: Option<&str>) -> Result<Vec<u8>, Refusal> {
+    let world = &x.world;
+    let visible = |name: &str| {
+        let input = Input::visible(&caller.subject, caller.key_models.as_deref(), name);
+        x.policy.decide(&world.policy, &input, x.born_ms).is_ok()
+    };
     let entry = |name: &str| json!({"id": name, "object": "model", "created": 0, "owned_by": "weir"});
     let value = match wanted {
         Some(name) if world.model(name).is_some() && visible(name) => entry(name),

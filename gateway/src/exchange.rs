@@ -14,6 +14,7 @@ use crate::identity::KeyId;
 use crate::identity::keyring::Identified;
 use crate::journal::JournalPermit;
 use crate::limits::{Reservation, Slot};
+use crate::policy::Active;
 use crate::policy::obligation::Obligations;
 use crate::refusal::Refusal;
 use crate::running::{InFlight, Running};
@@ -167,6 +168,8 @@ pub struct Exchange {
     pub running: Arc<Running>,
     /// The one World of this call.
     pub world: Arc<World>,
+    /// The bundles that decide about this call beside its World's own policy.
+    pub policy: Arc<Active>,
     /// The call.
     pub call: CallId,
     /// When it was born.
@@ -201,11 +204,13 @@ impl Exchange {
     /// A call that has just arrived: it takes its place in the journal now, so that settling never waits.
     pub fn born(running: Arc<Running>) -> Self {
         let world = running.world.load_full();
+        let policy = running.policy.load_full();
         let guard = running.in_flight.enter();
         let journal = running.journal.permit().ok();
         let born_ms = clock::unix_ms();
         Self {
             world,
+            policy,
             call: CallId::at(born_ms),
             born: clock::instant(),
             born_ms,

@@ -3,6 +3,8 @@
 //! Refuses by default: an undefined decision, an error, a wrong shape, a timeout and an unknown obligation are all
 //! refusals with a rule's name. Start at [`Compiled`]; [`Input`] is what a policy sees, [`source`] where it comes from.
 
+pub mod active;
+pub mod bundle;
 pub mod cache;
 mod calls;
 pub mod compiled;
@@ -26,6 +28,7 @@ mod field_tests;
 #[cfg(test)]
 mod rego_test;
 
+pub use active::Active;
 pub use compiled::{Compiled, PolicyFault};
 pub use input::{BudgetInput, CandidateInput, EstimateInput, Input, RequestInput};
 pub use permit::{Denied, DeniedBy, Permit};

@@ -133,7 +133,7 @@ impl Gateway {
     /// `GET /v1/models`: only what this caller may use.
     async fn list_models(&self, session: &mut Session, x: &mut Exchange, caller: &Identified) -> Told {
         let wanted = request::model_id(session.req_header());
-        let body = catalogue::list(&x.world, caller, wanted.as_deref())?;
+        let body = catalogue::list(x, caller, wanted.as_deref())?;
         let mut client = Client::new(session, reply_headers(x), x.world.settings.stream.write_stall);
         x.books.set_free();
         let end = match client.whole(200, "application/json", Bytes::from(body)).await {
@@ -201,7 +201,7 @@ fn decide(
         })
         .collect();
     let mut input = Input::of_call(caller, envelope, &envelope.model, &candidates, estimate);
-    if x.world.policy.uncacheable().is_some() {
+    if x.policy.reads_all(&x.world.policy, &caller.subject) {
         // Only a policy that is evaluated for each call can read this.
         let left = x.running.limits.remaining(&x.world.limits, &caller.subject, clock::instant());
         input.client =
@@ -209,7 +209,7 @@ fn decide(
         input.now_ms = x.born_ms;
         input.budget = BudgetInput { tokens_remaining: left.map(|standing| standing.remaining) };
     }
-    match x.world.policy.decide(&input) {
+    match x.policy.decide(&x.world.policy, &input, x.born_ms) {
         Ok(permit) => {
             x.rule = Some(permit.rule().clone());
             x.obligations = Some(permit.obligations().clone());

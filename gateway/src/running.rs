@@ -11,6 +11,7 @@ use crate::identity::issuers::Issuers;
 use crate::identity::keyring::Keyring;
 use crate::journal::Journal;
 use crate::limits::Limits;
+use crate::policy::Active;
 use crate::providers::Transport;
 use crate::routing::{Health, RetryBudget};
 use crate::store::Store;
@@ -20,6 +21,8 @@ use crate::world::World;
 pub struct Running {
     /// The World that new calls are born into.
     pub world: ArcSwap<World>,
+    /// The bundles that decide about new calls, beside their World's own policy.
+    pub policy: ArcSwap<Active>,
     /// Openings and closings.
     pub journal: Journal,
     /// Keys, usage rows, the audit head.

@@ -143,6 +143,7 @@ async fn open(settings: &Settings, world: World) -> Result<Running, ServeFault> 
     keyring.refresh(&store, clock::unix_ms()).await?;
     Ok(Running {
         world: arc_swap::ArcSwap::from_pointee(world),
+        policy: arc_swap::ArcSwap::default(),
         journal,
         store,
         keyring,

@@ -7,6 +7,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::Value as Json;
+use tokio_rustls::rustls::pki_types::SubjectPublicKeyInfoDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use x509_parser::oid_registry::OID_SIG_ED25519;
+use x509_parser::prelude::FromDer;
+use x509_parser::public_key::PublicKey;
+use x509_parser::x509::SubjectPublicKeyInfo;
 
 use super::token::{algorithm, plain_object};
 
@@ -59,6 +65,41 @@ impl Key {
     /// As the crate takes it.
     pub(super) fn decoding(&self) -> &DecodingKey {
         &self.decoding
+    }
+
+    /// Takes a public key in PEM (`BEGIN PUBLIC KEY`), with the same demands on it as on a JWK.
+    pub fn from_pem(pem: &[u8]) -> Option<Self> {
+        let der = SubjectPublicKeyInfoDer::from_pem_slice(pem).ok()?;
+        let (_, info) = SubjectPublicKeyInfo::from_der(&der).ok()?;
+        let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let jwk = match info.parsed().ok()? {
+            PublicKey::RSA(key) => {
+                let unsigned = |bytes: &[u8]| text(bytes.strip_prefix(&[0]).unwrap_or(bytes));
+                serde_json::json!({"kty": "RSA", "n": unsigned(key.modulus), "e": unsigned(key.exponent)})
+            }
+            PublicKey::EC(point) => {
+                let (mark, coordinates) = point.data().split_first()?;
+                let size = coordinates.len() / 2;
+                let curve = match size {
+                    32 => "P-256",
+                    48 => "P-384",
+                    _ => return None,
+                };
+                let (x, y) = coordinates.split_at_checked(size).filter(|_| *mark == 4)?;
+                serde_json::json!({"kty": "EC", "crv": curve, "x": text(x), "y": text(y)})
+            }
+            PublicKey::Unknown(bytes) if info.algorithm.algorithm == OID_SIG_ED25519 => {
+                serde_json::json!({"kty": "OKP", "crv": "Ed25519", "x": text(bytes)})
+            }
+            _ => return None,
+        };
+        Self::read(&jwk, Symmetric::Refused)
+    }
+
+    /// The same key under another id.
+    #[must_use]
+    pub fn under(self, id: Option<String>) -> Self {
+        Self { id, ..self }
     }
 
     /// Takes a key by its JWK; `None` where it is not for signatures, or not of a known shape.

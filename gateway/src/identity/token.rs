@@ -174,7 +174,15 @@ impl<'a> Token<'a> {
     /// # Errors
     /// Whatever is not its plainest form.
     pub fn parse(text: &'a str) -> Result<Self, TokenFault> {
-        if text.len() > TOKEN_BYTES_MAX {
+        Self::parse_within(text, TOKEN_BYTES_MAX)
+    }
+
+    /// [`parse`](Self::parse) for a signed text that is no credential and may be longer.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn parse_within(text: &'a str, bytes_max: usize) -> Result<Self, TokenFault> {
+        if text.len() > bytes_max {
             return Err(TokenFault::TooLong);
         }
         let mut parts = text.split('.');

@@ -10,6 +10,8 @@ use regorus::Value;
 
 use super::permit::{brief, text};
 
+/// Characters of a name that are kept where it is only told.
+pub(super) const NAME_CHARS_MAX: usize = 128;
 /// Entries of one list within an obligation.
 const LIST_MAX: usize = 64;
 /// Headers that one decision may add.
@@ -42,7 +44,7 @@ pub struct Route {
 }
 
 /// What a decision log may keep.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum LogLevel {
     /// Input and result.
     #[default]
@@ -116,6 +118,21 @@ impl Obligations {
         Ok(())
     }
 
+    /// Both hold: the stricter of each. `None` where no region would be left.
+    pub fn and(&self, other: &Self) -> Option<Self> {
+        let mut headers = self.headers.clone();
+        // Of two values for one name the first stays; the names are an application's own.
+        let is_new = |(name, _): &&(String, String)| !self.headers.iter().any(|(own, _)| own == name);
+        headers.extend(other.headers.iter().filter(is_new).cloned());
+        Some(Self {
+            redact: self.redact || other.redact,
+            route: self.route.and(&other.route)?,
+            max_tokens: self.max_tokens.into_iter().chain(other.max_tokens).min(),
+            log: self.log.max(other.log),
+            headers,
+        })
+    }
+
     /// Names of those that demand something, for the audit record.
     pub fn names(&self) -> Vec<&'static str> {
         let all = [
@@ -130,6 +147,23 @@ impl Obligations {
 }
 
 impl Route {
+    fn and(&self, other: &Self) -> Option<Self> {
+        let regions = match (self.regions.is_empty(), other.regions.is_empty()) {
+            (true, _) => other.regions.clone(),
+            (_, true) => self.regions.clone(),
+            (false, false) => {
+                let both: Vec<_> = self.regions.iter().filter(|one| other.regions.contains(one)).cloned().collect();
+                // An empty list would say "nowhere" and mean "everywhere".
+                if both.is_empty() {
+                    return None;
+                }
+                both
+            }
+        };
+        let more = other.exclude.iter().filter(|one| !self.exclude.contains(one));
+        Some(Self { regions, exclude: self.exclude.iter().chain(more).cloned().collect() })
+    }
+
     /// Whether a deployment may serve the call.
     pub fn permits(&self, deployment: &str, provider: &str, region: Option<&str>) -> bool {
         let is_in = |list: &[Arc<str>], name: &str| list.iter().any(|one| **one == *name);

@@ -43,6 +43,22 @@ impl Permit {
     pub fn demands_redaction(&self) -> bool {
         self.obligations.redact
     }
+
+    /// Both permits hold: what they demand is joined to the stricter. The first one's rule stays the one that allowed.
+    ///
+    /// # Errors
+    /// Both can't be met at once; the second one's rule, or its entry point, is told.
+    pub fn and(self, other: Self, entrypoint: &str) -> Result<Self, Denied> {
+        if *other.obligations == Obligations::default() {
+            return Ok(self);
+        }
+        let Some(both) = self.obligations.and(&other.obligations) else {
+            let private = "two policies leave no region in common";
+            let denied = Denied::without_rule(DeniedBy::Obligation, entrypoint, private);
+            return Err(Denied { reason: "policy_obligations_conflict".into(), rule: other.rule, ..denied });
+        };
+        Ok(Self { obligations: Arc::new(both), ..self })
+    }
 }
 
 /// Which part of the decision refused a call.

@@ -47,6 +47,15 @@ pub const COOLING: &str = "weir_deployments_cooling";
 /// Policies that the fast machine may not run, by reason.
 pub const POLICY_MACHINE_REFUSED: &str = "weir_policy_vm_refused_total";
 
+/// Polls of policy bundles, by bundle and result.
+pub const BUNDLE_POLLS: &str = "weir_policy_bundle_polls_total";
+/// Seconds since the source of a policy bundle last confirmed it; -1 before the first time.
+pub const BUNDLE_AGE: &str = "weir_policy_bundle_age_seconds";
+/// 1 while a policy bundle is older than it may be.
+pub const BUNDLE_STALE: &str = "weir_policy_bundle_stale";
+/// Calls about which a shadow policy would have decided otherwise, by bundle and its verdict.
+pub const SHADOW_FLIPS: &str = "weir_policy_shadow_flips_total";
+
 /// Tokens of issuers that were judged, by issuer and reason; `accepted` is one.
 pub const TOKENS_JUDGED: &str = "weir_identity_tokens_judged_total";
 /// Fetches of issuers' keys, by issuer and result.
@@ -75,6 +84,10 @@ pub fn install() -> Result<(), metrics_exporter_prometheus::BuildError> {
         .install_recorder()?;
     describe_counter!(CALLS, "calls by endpoint and outcome");
     describe_counter!(POLICY_MACHINE_REFUSED, "policies that only the interpreter may run, by reason");
+    describe_counter!(BUNDLE_POLLS, "polls of policy bundles, by bundle and result");
+    describe_gauge!(BUNDLE_AGE, "seconds since a policy bundle was last confirmed; -1 before the first time");
+    describe_gauge!(BUNDLE_STALE, "1 while a policy bundle is older than it may be");
+    describe_counter!(SHADOW_FLIPS, "calls about which a shadow policy would have decided otherwise");
     describe_counter!(REFUSALS, "refused calls by reason code");
     describe_counter!(ATTEMPTS, "upstream attempts by deployment and outcome");
     describe_counter!(TOKENS, "tokens by organisation, deployment and direction");
@@ -118,6 +131,16 @@ pub fn unrecorded() {
 /// Counts a token that was judged; one that is remembered is not judged again.
 pub fn token_judged(issuer: &str, reason: &'static str) {
     counter!(TOKENS_JUDGED, "issuer" => issuer.to_owned(), "reason" => reason).increment(1);
+}
+
+/// Counts a call about which a shadow would have decided otherwise: `to` is its verdict.
+pub fn shadow_flipped(bundle: &str, to: &'static str) {
+    counter!(SHADOW_FLIPS, "bundle" => bundle.to_owned(), "to" => to).increment(1);
+}
+
+/// Counts a poll of a policy bundle.
+pub fn bundle_polled(bundle: &str, result: &'static str) {
+    counter!(BUNDLE_POLLS, "bundle" => bundle.to_owned(), "result" => result).increment(1);
 }
 
 /// Counts a question to an issuer about an opaque token.
