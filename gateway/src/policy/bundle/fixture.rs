@@ -45,7 +45,8 @@ pub fn files(list: &[(&str, &str)]) -> Files {
 /// A good bundle: its decision names the revision, from the module and from the data.
 pub fn good(revision: &str) -> Files {
     let module = format!(
-        "package rules\n\ndecision := {{\"allow\": allow, \"rule\": data.rules.lists.marker, \"reason\": \"{revision}\"}}\n\n\
+        "package rules\n\n\
+         decision := {{\"allow\": allow, \"rule\": data.rules.lists.marker, \"reason\": \"{revision}\"}}\n\n\
          default allow := false\n\nallow if input.request.model in data.rules.lists.models\n"
     );
     let data = json!({"marker": revision, "models": ["mock", "other"]}).to_string();
