@@ -24,6 +24,7 @@ fn main() -> anyhow::Result<()> {
         key: KeyId("k3y00001".into()),
         key_epoch: 1,
         credential: weir::identity::CredentialKind::ApiKey,
+        vouchers: Arc::default(),
         roles: ["developer".into()].into(),
         attributes: Arc::new(BTreeMap::from([("environment".to_owned(), "production".to_owned())])),
     };

@@ -8,6 +8,7 @@ mod keys;
 mod ledger;
 mod status;
 mod tenants;
+mod token_keys;
 
 use std::sync::Arc;
 
@@ -90,6 +91,8 @@ pub fn router(running: Arc<Running>) -> Router {
         .route("/admin/v1/tenants", get(tenants::list).post(tenants::create))
         .route("/admin/v1/tenants/{*path}", patch(tenants::change).delete(tenants::delete))
         .route("/admin/v1/issuers", get(issuers::list))
+        .route("/admin/v1/token-keys", get(token_keys::list))
+        .route("/admin/v1/token-keys/rotate", post(token_keys::rotate))
         .route("/admin/v1/usage", get(ledger::usage))
         .route("/admin/v1/audit/verify", get(ledger::verify))
         .route_layer(from_fn_with_state(running.clone(), owner_only));

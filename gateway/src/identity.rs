@@ -2,7 +2,7 @@
 //!
 //! Start at [`caller`]: from a [`credential`] to the proof. [`tenant`] has the path, [`api_key`] and [`keyring`] the
 //! keys,
-//! [`stored`] the tenants of the store.
+//! [`stored`] the tenants of the store, [`token_endpoint`] and [`own_tokens`] the tokens that Weir issues itself.
 
 pub mod api_key;
 pub mod caller;
@@ -12,12 +12,15 @@ pub mod issuer;
 pub mod issuers;
 pub mod jwk;
 pub mod keyring;
+pub mod metadata;
+pub mod own_tokens;
 pub mod pepper;
 pub mod scope;
 pub mod sealed;
 pub mod stored;
 pub mod tenant;
 pub mod token;
+pub mod token_endpoint;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,6 +39,8 @@ pub struct Subject {
     pub key: KeyId,
     /// The key's epoch when it was checked. A running stream ends when the store knows a later one.
     pub key_epoch: u64,
+    /// Every key that it rests on, with its epoch, where a token of Weir's own proved it: all must hold.
+    pub vouchers: Arc<[(KeyId, u64)]>,
     /// How it was proven.
     pub credential: CredentialKind,
     /// Roles granted by the key and by each level of the tenant path.

@@ -21,7 +21,7 @@ use crate::config::settings::DeploymentRule;
 use crate::converse::{self, Client, End, Talk};
 use crate::exchange::{Exchange, Outcome};
 use crate::identity::keyring::Identified;
-use crate::identity::{caller, credential, scope};
+use crate::identity::{caller, credential, metadata, scope, token_endpoint};
 use crate::limits::estimate::{self, Estimate};
 use crate::limits::{Reservation, Slot, headers};
 use crate::policy::input::{BudgetInput, CandidateInput, ClientInput};
@@ -130,6 +130,22 @@ impl Gateway {
         Ok(end)
     }
 
+    /// The token endpoint and its documents; false where the path is none of theirs.
+    async fn serve_apart(&self, session: &mut Session, x: &mut Exchange) -> bool {
+        let world = x.world.clone();
+        let path = session.req_header().uri.path().to_owned();
+        let Some(route) = metadata::route(world.settings.token_endpoint.as_ref(), &path) else { return false };
+        // No call, so no closing: the place in the journal goes back.
+        drop(x.books.journal.take());
+        let answer = AssertUnwindSafe(token_endpoint::answer(&self.running, &world, session, route));
+        if let Err(panic) = answer.catch_unwind().await {
+            // Nothing was issued that was not written down; whatever is left of the reply is cut.
+            request::after_panic(session, panic).await;
+            session.set_keepalive(None);
+        }
+        true
+    }
+
     /// `GET /v1/models`: only what this caller may use.
     async fn list_models(&self, session: &mut Session, x: &mut Exchange, caller: &Identified) -> Told {
         let wanted = request::model_id(session.req_header());
@@ -156,7 +172,8 @@ impl Gateway {
                 let outcome = refusal.outcome();
                 let headers = reply_headers(x);
                 x.books.set_free();
-                request::refuse(session, &refusal, &headers).await;
+                let metadata = x.world.settings.token_endpoint.as_ref().map(metadata::resource_address);
+                request::refuse(session, &refusal, &headers, metadata.as_deref()).await;
                 (outcome, Some(refusal))
             }
         };
@@ -255,6 +272,10 @@ impl ProxyHttp for Gateway {
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn early_request_filter(&self, session: &mut Session, x: &mut Exchange) -> pingora::Result<()> {
+        // Tokens and documents about them are no calls: they have a handler of their own.
+        if metadata::route(x.world.settings.token_endpoint.as_ref(), session.req_header().uri.path()).is_some() {
+            return Ok(());
+        }
         let Err(refusal) = self.admit(session, x).await else { return Ok(()) };
         // This hook can only fail; `fail_to_proxy` renders what is stored here.
         x.refusal = Some(refusal);
@@ -262,6 +283,9 @@ impl ProxyHttp for Gateway {
     }
 
     async fn request_filter(&self, session: &mut Session, x: &mut Exchange) -> pingora::Result<bool> {
+        if self.serve_apart(session, x).await {
+            return Ok(true);
+        }
         let told = match AssertUnwindSafe(self.tell(session, x)).catch_unwind().await {
             Ok(told) => told,
             Err(panic) => Ok(request::after_panic(session, panic).await),

@@ -164,16 +164,21 @@ pub fn traceparent(head: &RequestHeader) -> Option<String> {
     (lengths == [2, 32, 16, 2] && text.split('-').all(is_hex)).then(|| text.to_owned())
 }
 
-/// Tells the client why, and lets it read that even if it is still sending its body.
-pub async fn refuse(session: &mut Session, refusal: &Refusal, headers: &Headers) {
-    let Ok(head) = refusal_head(refusal, headers) else { return };
+/// Tells the client why. `metadata` is the address of the document that tells where tokens come from.
+pub async fn refuse(session: &mut Session, refusal: &Refusal, headers: &Headers, metadata: Option<&str>) {
+    let Ok(head) = refusal_head(refusal, headers, metadata) else { return };
+    reply(session, head, Bytes::from(refusal.body())).await;
+}
+
+/// Sends a whole reply, and lets the client read it even if it is still sending its body.
+pub async fn reply(session: &mut Session, head: ResponseHeader, body: Bytes) {
     let unread = !session.downstream_session.is_body_done();
     if unread {
         session.set_keepalive(None);
     }
     // A client that went away meanwhile misses nothing.
     if session.write_response_header(Box::new(head), false).await.is_ok() {
-        session.write_response_body(Some(Bytes::from(refusal.body())), true).await.unwrap_or(());
+        session.write_response_body(Some(body), true).await.unwrap_or(());
     }
     if unread && !session.is_http2() && !expects_continue(session.req_header()) {
         drain(session).await;
@@ -185,7 +190,7 @@ fn expects_continue(head: &RequestHeader) -> bool {
     head.headers.get("expect").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-fn refusal_head(refusal: &Refusal, headers: &Headers) -> pingora::Result<ResponseHeader> {
+fn refusal_head(refusal: &Refusal, headers: &Headers, metadata: Option<&str>) -> pingora::Result<ResponseHeader> {
     let face = refusal.face();
     let mut head = ResponseHeader::build_no_case(face.status, Some(16))?;
     head.insert_header("content-type", "application/json")?;
@@ -208,15 +213,19 @@ fn refusal_head(refusal: &Refusal, headers: &Headers) -> pingora::Result<Respons
         head.insert_header("allow", *allow)?;
     }
     if face.status == 401 {
-        head.insert_header("www-authenticate", challenge(refusal))?;
+        head.insert_header("www-authenticate", challenge(refusal, metadata))?;
     }
     Ok(head)
 }
 
-/// RFC 6750, section 3: a caller that sent nothing learns how to, one that sent a bad credential that it is bad.
-fn challenge(refusal: &Refusal) -> &'static str {
+/// RFC 6750, section 3, and RFC 9728, section 5.1: a caller that sent nothing learns how to, one that sent a bad credential that it is bad.
+fn challenge(refusal: &Refusal, metadata: Option<&str>) -> String {
     let is_bad = matches!(refusal, Refusal::InvalidKey { .. } | Refusal::InvalidToken { .. } | Refusal::KeyRevoked);
-    if is_bad { r#"Bearer realm="weir", error="invalid_token""# } else { r#"Bearer realm="weir""# }
+    let plain = if is_bad { r#"Bearer realm="weir", error="invalid_token""# } else { r#"Bearer realm="weir""# };
+    match metadata {
+        Some(address) => format!(r#"{plain}, resource_metadata="{address}""#),
+        None => plain.to_owned(),
+    }
 }
 
 /// Reads the rest of the body away, bounded in bytes and time.

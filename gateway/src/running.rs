@@ -9,6 +9,8 @@ use tokio::sync::Notify;
 
 use crate::identity::issuers::Issuers;
 use crate::identity::keyring::Keyring;
+use crate::identity::own_tokens::OwnTokens;
+use crate::identity::token_endpoint::throttle::Throttle;
 use crate::journal::Journal;
 use crate::limits::Limits;
 use crate::policy::Active;
@@ -31,6 +33,10 @@ pub struct Running {
     pub keyring: Keyring,
     /// Issuers' keys, and tokens that were proven lately.
     pub issuers: Issuers,
+    /// Keys for Weir's own tokens, and such tokens that were proven lately.
+    pub own_tokens: OwnTokens,
+    /// How often tokens were asked for.
+    pub token_requests: Throttle,
     /// Limits' counters.
     pub limits: Limits,
     /// Cool-downs.

@@ -28,6 +28,9 @@ use crate::engine::EngineFault;
 use crate::fetch::Fetcher;
 use crate::identity::issuers::Issuers;
 use crate::identity::keyring::Keyring;
+use crate::identity::own_tokens::OwnTokens;
+use crate::identity::own_tokens::keys::KeysFault;
+use crate::identity::token_endpoint::{self, throttle::Throttle};
 use crate::journal::{Journal, JournalError};
 use crate::limits::Limits;
 use crate::providers::Transport;
@@ -77,6 +80,9 @@ pub enum ServeFault {
     /// The pepper is another than the stored keys were made with.
     #[error(transparent)]
     Pepper(#[from] crate::identity::pepper::WrongPepper),
+    /// The keys of Weir's own tokens can't be used.
+    #[error(transparent)]
+    TokenKeys(#[from] KeysFault),
     /// An address is taken or not ours.
     #[error("cannot listen on `{address}`: {source}")]
     Listen {
@@ -139,6 +145,10 @@ async fn open(settings: &Settings, world: World) -> Result<Running, ServeFault> 
         tracing::warn!(interrupted, late, "the last run did not end properly; its calls are accounted for now");
     }
     world.peppers.check(&store.pepper_fingerprints().await?)?;
+    let own_tokens = OwnTokens::new(&settings.data);
+    if settings.token_endpoint.is_some() {
+        own_tokens.keep(clock::unix_ms())?;
+    }
     let keyring = Keyring::new();
     keyring.refresh(&store, clock::unix_ms()).await?;
     Ok(Running {
@@ -148,6 +158,8 @@ async fn open(settings: &Settings, world: World) -> Result<Running, ServeFault> 
         store,
         keyring,
         issuers: Issuers::new(Fetcher::new(settings.upstream_ca.as_deref())),
+        own_tokens,
+        token_requests: Throttle::new(clock::instant()),
         limits: Limits::new(clock::instant()),
         health: Health::default(),
         retries: RetryBudget::default(),
@@ -260,7 +272,11 @@ async fn refresh_keys(running: Arc<Running>, mut stop: watch::Receiver<bool>) {
         if let Err(error) = running.keyring.refresh(&running.store, clock::unix_ms()).await {
             tracing::error!(%error, "the key store could not be read");
         }
-        running.world.load().limits.follow(running.keyring.limits());
+        let world = running.world.load_full();
+        world.limits.follow(running.keyring.limits());
+        if world.settings.token_endpoint.is_some() {
+            token_endpoint::keep_keys(&running);
+        }
     }
 }
 

@@ -25,6 +25,7 @@ mod json;
 mod keys;
 mod lifecycle;
 mod limits;
+mod oauth;
 mod oracle;
 mod passing;
 mod paths;

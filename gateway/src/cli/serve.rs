@@ -56,6 +56,7 @@ pub(super) fn conclude(served: Result<(), ServeFault>) -> ExitCode {
         | ServeFault::World(_)
         | ServeFault::Tls(_)
         | ServeFault::Pepper(_)
+        | ServeFault::TokenKeys(_)
         | ServeFault::Engine(_) => EX_CONFIG,
         ServeFault::Data { .. }
         | ServeFault::Store(_)

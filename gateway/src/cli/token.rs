@@ -1,4 +1,5 @@
-//! `weir token check`: whether a token would be taken, as whom, or exactly why not.
+//! `weir token check`: whether a token would be taken, as whom, or exactly why not. `weir token keys|rotate-keys`: what
+//! Weir's own tokens are signed with.
 //!
 //! The token comes from a file or standard input, never from the command line, where every user of the machine could
 //! read it. With `--jsonl` each line brings its own keys and rules: `{"token", "jwks", "rules": {...}, "now"}`.
@@ -10,11 +11,13 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::place::{Place, PlaceError};
 use crate::clock;
 use crate::config::{self, Faults};
 use crate::fetch::Fetcher;
 use crate::identity::issuer::{IssuerRule, Proven};
 use crate::identity::issuers::Issuers;
+use crate::identity::own_tokens::keys::{self, KeyStanding, KeysFault, SigningKeys};
 use crate::identity::token::{TOKEN_BYTES_MAX, TokenFault};
 
 /// Bytes of one line of a batch.
@@ -33,6 +36,10 @@ pub struct TokenArgs {
 pub enum TokenCommand {
     /// Tell whether a token would be taken, as whom, or why not
     Check(CheckArgs),
+    /// List the keys that Weir's own tokens are signed with; the first one signs
+    Keys(Place),
+    /// Make a key that signs from now on; tokens of the one before live on, those of the one before that end
+    RotateKeys(Place),
 }
 
 /// Arguments of `weir token check`.
@@ -58,6 +65,12 @@ pub enum TokenError {
     /// The configuration has no issuer.
     #[error("the configuration has no `identity.issuers`")]
     NoIssuers,
+    /// The place is no good.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// The keys of Weir's own tokens can't be used.
+    #[error(transparent)]
+    Keys(#[from] KeysFault),
     /// Input or output failed.
     #[error("can't read the token or write the answer")]
     Io(#[from] std::io::Error),
@@ -67,8 +80,8 @@ impl TokenError {
     /// The process's exit status: 78 for settings, else 2.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) => super::EX_CONFIG,
-            Self::NoIssuers | Self::Io(_) => 2,
+            Self::Config(_) | Self::Place(_) => super::EX_CONFIG,
+            Self::NoIssuers | Self::Keys(_) | Self::Io(_) => 2,
         }
     }
 }
@@ -129,7 +142,25 @@ impl Verdict {
 /// # Errors
 /// Nothing could be judged.
 pub async fn run(args: &TokenArgs, out: &mut dyn Write) -> Result<u8, TokenError> {
-    let TokenCommand::Check(args) = &args.command;
+    match &args.command {
+        TokenCommand::Check(args) => check(args, out).await,
+        TokenCommand::Keys(place) => {
+            let keys = SigningKeys::read(&place.folder()?)?;
+            list(&keys.map(|keys| keys.standings()).unwrap_or_default(), out)
+        }
+        TokenCommand::RotateKeys(place) => list(&keys::rotate(&place.folder()?, clock::unix_ms())?.standings(), out),
+    }
+}
+
+/// One JSON object a line, newest first.
+fn list(keys: &[KeyStanding], out: &mut dyn Write) -> Result<u8, TokenError> {
+    for key in keys {
+        writeln!(out, "{}", serde_json::to_string(key).unwrap_or_default())?;
+    }
+    Ok(0)
+}
+
+async fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<u8, TokenError> {
     if args.jsonl {
         return batch(args, out);
     }

@@ -5,6 +5,7 @@
 mod identity;
 mod models;
 mod tenants;
+mod token_endpoint;
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -71,6 +72,7 @@ impl Check<'_> {
         let models = self.models(root, engine.as_ref());
         let tenants = self.tenants(root, &models);
         let issuers = self.issuers(root, &tenants);
+        let token_endpoint = self.token_endpoint(root, &issuers);
         Settings {
             listeners,
             admin,
@@ -79,6 +81,7 @@ impl Check<'_> {
             peppers: self.peppers(root),
             tenants,
             issuers,
+            token_endpoint,
             models,
             engine,
             policy: self.policy(&root.section("policy")),

@@ -246,13 +246,56 @@ pub const LIMITS: &[Key] = &[
 ];
 
 /// Keys of `identity`.
-pub const IDENTITY: &[Key] = &[key(
-    "issuers",
-    Sections(ISSUER),
-    Usually("[]"),
-    "",
-    "Issuers of OAuth 2.0 access tokens (JWT, RFC 9068) that are taken in place of an API key.",
-)];
+pub const IDENTITY: &[Key] = &[
+    key(
+        "issuers",
+        Sections(ISSUER),
+        Usually("[]"),
+        "",
+        "Issuers of OAuth 2.0 access tokens (JWT, RFC 9068) that are taken in place of an API key.",
+    ),
+    key(
+        "token_endpoint",
+        Section(TOKEN_ENDPOINT),
+        Means("Weir issues no tokens"),
+        "",
+        "Weir's own token endpoint, `POST /oauth/token` on the data listeners: client credentials for service accounts, and token exchange (RFC 8693) of keys and issuers' tokens for short-lived tokens of Weir's own.",
+    ),
+];
+
+/// Keys of Weir's own token endpoint.
+pub const TOKEN_ENDPOINT: &[Key] = &[
+    key(
+        "issuer",
+        Text,
+        Fault,
+        "https://weir.example.com",
+        "The address under which clients reach Weir, without a path: the `iss` of its tokens.",
+    ),
+    key("audience", Text, Means("the issuer"), "weir", "The `aud` of its tokens."),
+    key(
+        "lifetime_s",
+        Int { min: 10, max: 3_600 },
+        Usually("600"),
+        "600",
+        "Seconds of a token's life; it ends earlier where what it came from does.",
+    ),
+    key("requests_per_minute", LIMIT, Usually("60"), "60", "Tokens that one client may ask for in a minute."),
+    key(
+        "address_requests_per_minute",
+        LIMIT,
+        Usually("600"),
+        "600",
+        "Requests from one address (of IPv6: one network of 64 bits) in a minute.",
+    ),
+    key(
+        "optional_roles",
+        Texts,
+        Usually("[]"),
+        "[reader]",
+        "Roles that a token may be asked without, as in `scope=role:writer`. Only such as never restrict anybody: without a role that binds its subject, a token could do more than its subject.",
+    ),
+];
 
 /// Which `typ` is taken, as in `TokenType`.
 pub const TOKEN_TYPES: &[&str] = &["at+jwt", "any"];

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::identity::TenantPath;
 use crate::identity::issuer::IssuerRule;
+use crate::identity::own_tokens::TokenEndpointRule;
 
 /// A secret that was resolved from its reference. Never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub struct Settings {
     pub tenants: Vec<TenantRule>,
     /// Issuers of tokens that are taken in place of an API key.
     pub issuers: Vec<Arc<IssuerRule>>,
+    /// Weir's own token endpoint, where there is one.
+    pub token_endpoint: Option<TokenEndpointRule>,
     /// Model aliases and who serves them.
     pub models: Vec<ModelRule>,
     /// The own engine, started and supervised by Weir. Needs a restart to change.

@@ -38,6 +38,8 @@ pub enum CredentialKind {
     Introspected,
     /// A client certificate (RFC 8705, SPIFFE).
     Certificate,
+    /// A token of Weir's own token endpoint.
+    WeirToken,
 }
 
 impl CredentialKind {
@@ -48,6 +50,7 @@ impl CredentialKind {
             Self::Jwt => "jwt",
             Self::Introspected => "introspected",
             Self::Certificate => "certificate",
+            Self::WeirToken => "weir_token",
         }
     }
 }

@@ -133,15 +133,13 @@ pub fn judge(rule: &IssuerRule, token: &Token<'_>, claims: &Json, now_s: u64) ->
 /// # Errors
 /// As [`judge`].
 pub(super) fn judge_claims(rule: &IssuerRule, claims: &Json, now_s: u64) -> Result<Proven, TokenFault> {
-    if claimed_issuer(claims)? != &*rule.issuer {
-        return Err(TokenFault::Issuer);
-    }
-    if !is_for(claims, &rule.audiences) {
-        return Err(TokenFault::Audience);
-    }
-    let subject = claims.get("sub").and_then(Json::as_str).filter(|text| !text.is_empty());
-    let subject = subject.ok_or(TokenFault::Subject)?;
-    let expires_s = times(rule, claims, now_s)?;
+    let terms = Terms {
+        issuer: &rule.issuer,
+        audiences: &rule.audiences,
+        leeway_s: rule.leeway_s,
+        age_max_s: rule.age_max_s,
+    };
+    let (subject, expires_s) = standard(&terms, claims, now_s)?;
     client(rule, claims)?;
     Ok(Proven {
         credential: CredentialKind::Jwt,
@@ -152,6 +150,30 @@ pub(super) fn judge_claims(rule: &IssuerRule, claims: &Json, now_s: u64) -> Resu
         expires_s,
         confirmation: claims.get("cnf").cloned(),
     })
+}
+
+/// What the claims of any issuer must say, whoever they speak for.
+pub(super) struct Terms<'a> {
+    pub(super) issuer: &'a str,
+    pub(super) audiences: &'a [String],
+    pub(super) leeway_s: u64,
+    pub(super) age_max_s: u64,
+}
+
+/// Issuer, audience, subject and times: the subject and the end come back.
+///
+/// # Errors
+/// The first that is wrong.
+pub(super) fn standard<'a>(terms: &Terms<'_>, claims: &'a Json, now_s: u64) -> Result<(&'a str, u64), TokenFault> {
+    if claimed_issuer(claims)? != terms.issuer {
+        return Err(TokenFault::Issuer);
+    }
+    if !is_for(claims, terms.audiences) {
+        return Err(TokenFault::Audience);
+    }
+    let subject = claims.get("sub").and_then(Json::as_str).filter(|text| !text.is_empty());
+    let subject = subject.ok_or(TokenFault::Subject)?;
+    Ok((subject, times(terms, claims, now_s)?))
 }
 
 fn is_for(claims: &Json, audiences: &[String]) -> bool {
@@ -166,12 +188,12 @@ fn is_for(claims: &Json, audiences: &[String]) -> bool {
 }
 
 /// Expiry, begin, issue: the end comes back.
-fn times(rule: &IssuerRule, claims: &Json, now_s: u64) -> Result<u64, TokenFault> {
+fn times(terms: &Terms<'_>, claims: &Json, now_s: u64) -> Result<u64, TokenFault> {
     let expires = seconds(claims, "exp")?.ok_or(TokenFault::NoExpiry)?;
-    if expires.saturating_add(rule.leeway_s) <= now_s {
+    if expires.saturating_add(terms.leeway_s) <= now_s {
         return Err(TokenFault::Expired);
     }
-    let ahead = now_s.saturating_add(rule.leeway_s);
+    let ahead = now_s.saturating_add(terms.leeway_s);
     if seconds(claims, "nbf")?.is_some_and(|begins| begins > ahead) {
         return Err(TokenFault::NotYet);
     }
@@ -181,8 +203,8 @@ fn times(rule: &IssuerRule, claims: &Json, now_s: u64) -> Result<u64, TokenFault
     }
     // Without an issue time, what is left of its life may not be longer.
     let life = expires.saturating_sub(issued.unwrap_or(now_s));
-    let slack = if issued.is_some() { 0 } else { rule.leeway_s };
-    if life > rule.age_max_s.saturating_add(slack) {
+    let slack = if issued.is_some() { 0 } else { terms.leeway_s };
+    if life > terms.age_max_s.saturating_add(slack) {
         return Err(TokenFault::TooOld);
     }
     Ok(expires)

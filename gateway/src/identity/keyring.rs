@@ -13,12 +13,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 
 pub use snapshot::EVERYWHERE;
-use snapshot::Snapshot;
+use snapshot::{Entry, Snapshot};
 
 use super::api_key::{KeyFault, Presented};
 use super::credential::{CredentialFault, CredentialKind, PresentedFault};
 use super::pepper::Peppers;
-use super::scope::Gate;
+use super::scope::{Gate, KeyKind};
 use super::stored::joined;
 use super::token::TokenFault;
 use super::{KeyId, Subject, TenantPath};
@@ -239,6 +239,39 @@ impl Keyring {
         let snapshot = self.snapshot.load();
         let entry = snapshot.keys.get(key.id()).ok_or(IdentityFault::Unknown)?;
         entry.proof.prove(key, peppers, now_ms)?;
+        Self::identified(entry, rules, now_ms)
+    }
+
+    /// The caller that a proven token stands for: its key's, as long as that key is as it was at `epoch`.
+    ///
+    /// # Errors
+    /// The key is gone, changed, revoked or expired, or may not call.
+    pub fn stand_in(
+        &self,
+        key: &KeyId,
+        epoch: u64,
+        rules: &TenantRules,
+        now_ms: u64,
+    ) -> Result<Identified, IdentityFault> {
+        if self.is_stale(now_ms) {
+            return Err(IdentityFault::StoreUnavailable);
+        }
+        let snapshot = self.snapshot.load();
+        let entry = snapshot.keys.get(&key.0).ok_or(IdentityFault::Unknown)?;
+        match entry.proof.is_live(epoch, now_ms) {
+            true => Self::identified(entry, rules, now_ms),
+            false => Err(IdentityFault::Revoked),
+        }
+    }
+
+    /// Whose key it is, and the Unix milliseconds of its end, where it has one.
+    pub fn term(&self, key: &KeyId) -> Option<(KeyKind, Option<u64>)> {
+        let snapshot = self.snapshot.load();
+        let entry = snapshot.keys.get(&key.0)?;
+        Some((entry.kind, entry.proof.expires_ms()))
+    }
+
+    fn identified(entry: &Entry, rules: &TenantRules, now_ms: u64) -> Result<Identified, IdentityFault> {
         let grants = rules.covering(&entry.tenant).ok_or(IdentityFault::NoTenant)?;
         let mut roles = match entry.roles.is_empty() {
             true => Arc::clone(&grants.roles),
@@ -258,6 +291,7 @@ impl Keyring {
             key: entry.proof.id.clone(),
             key_epoch: entry.proof.epoch,
             credential: CredentialKind::ApiKey,
+            vouchers: Arc::default(),
             roles,
             attributes,
         };
@@ -289,7 +323,7 @@ impl Keyring {
     /// that are running.
     pub fn is_live(&self, key: &KeyId, epoch: u64, now_ms: u64) -> bool {
         let snapshot = self.snapshot.load();
-        let enabled = |entry: &snapshot::Entry| !entry.narrowed.as_ref().is_some_and(|narrowed| narrowed.disabled);
+        let enabled = |entry: &Entry| !entry.narrowed.as_ref().is_some_and(|narrowed| narrowed.disabled);
         !self.is_stale(now_ms)
             && snapshot.keys.get(&key.0).is_some_and(|entry| entry.proof.is_live(epoch, now_ms) && enabled(entry))
     }

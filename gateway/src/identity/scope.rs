@@ -170,6 +170,26 @@ impl OutOfScope {
 }
 
 impl Gate {
+    /// Whether calls of that endpoint may come in.
+    pub fn covers_endpoint(&self, name: &str) -> bool {
+        self.endpoints.as_ref().is_none_or(|list| list.iter().any(|entry| entry == name))
+    }
+
+    /// Whether anything may come in from that address, whatever it asks for.
+    ///
+    /// # Errors
+    /// The address is not covered, or not known.
+    pub fn admits_address(&self, ip: Option<IpAddr>) -> Result<(), OutOfScope> {
+        Self { ips: self.ips.clone(), ..Self::default() }.admits(&Entry { endpoint: "", ip, environment: None })
+    }
+
+    /// The same, with no other endpoints than these.
+    #[must_use]
+    pub fn only(&self, endpoints: &[String]) -> Self {
+        let left = endpoints.iter().filter(|name| self.covers_endpoint(name)).cloned();
+        Self { endpoints: Some(left.collect()), ..self.clone() }
+    }
+
     /// Whether a call may come in there. What is not known is not covered.
     ///
     /// # Errors

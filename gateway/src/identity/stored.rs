@@ -182,7 +182,7 @@ pub fn narrower(outer: Option<Vec<String>>, inner: Option<&[String]>) -> Option<
 }
 
 /// Whether everything that `inner` names is named by `outer`.
-fn covers(outer: &str, inner: &str) -> bool {
+pub(super) fn covers(outer: &str, inner: &str) -> bool {
     match outer.strip_suffix('*') {
         Some(beginning) => inner.strip_suffix('*').unwrap_or(inner).starts_with(beginning),
         None => outer == inner,

@@ -46,6 +46,7 @@ fn subject(tenant: &str, key: &str) -> Subject {
         key: KeyId(key.into()),
         key_epoch: 1,
         credential: crate::identity::CredentialKind::ApiKey,
+        vouchers: Arc::default(),
         roles: Arc::new([]),
         attributes: Arc::default(),
     }

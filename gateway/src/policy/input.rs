@@ -260,6 +260,7 @@ pub(super) mod tests {
             key: KeyId("k3y00001".into()),
             key_epoch: 1,
             credential: CredentialKind::ApiKey,
+            vouchers: Arc::default(),
             roles: roles.iter().map(|role| Arc::from(*role)).collect(),
             attributes: Arc::new(BTreeMap::from([("environment".to_owned(), "production".to_owned())])),
         }

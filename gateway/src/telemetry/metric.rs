@@ -64,6 +64,9 @@ pub const ISSUER_FETCHES: &str = "weir_identity_issuer_fetches_total";
 /// Questions to issuers about opaque tokens, by issuer and result.
 pub const INTROSPECTIONS: &str = "weir_identity_introspections_total";
 
+/// Requests to Weir's own token endpoint, by grant and result; `issued` is one.
+pub const TOKEN_REQUESTS: &str = "weir_identity_token_requests_total";
+
 /// Upper bounds of the latency histograms, in seconds.
 const SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
 
@@ -105,6 +108,7 @@ pub fn install() -> Result<(), metrics_exporter_prometheus::BuildError> {
     describe_counter!(TOKENS_JUDGED, "issuers' tokens that were judged, by issuer and reason");
     describe_counter!(ISSUER_FETCHES, "fetches of issuers' keys by result");
     describe_counter!(INTROSPECTIONS, "questions to issuers about opaque tokens, by issuer and result");
+    describe_counter!(TOKEN_REQUESTS, "requests to Weir's own token endpoint, by grant and result");
     describe_gauge!(COOLING, "deployments that cool down after failures");
     HANDLE.set(handle).unwrap_or(());
     Ok(())
@@ -146,6 +150,11 @@ pub fn bundle_polled(bundle: &str, result: &'static str) {
 /// Counts a question to an issuer about an opaque token.
 pub fn introspected(issuer: &str, result: &'static str) {
     counter!(INTROSPECTIONS, "issuer" => issuer.to_owned(), "result" => result).increment(1);
+}
+
+/// Counts a request to Weir's own token endpoint.
+pub fn token_requested(grant: &'static str, result: &'static str) {
+    counter!(TOKEN_REQUESTS, "grant" => grant, "result" => result).increment(1);
 }
 
 /// Counts a fetch of an issuer's keys.

@@ -56,6 +56,11 @@ impl Proof {
         self.used_ms.fetch_max(now_ms, Ordering::Relaxed);
     }
 
+    /// Unix milliseconds of its end, where it has one.
+    pub(super) fn expires_ms(&self) -> Option<u64> {
+        self.expires_ms
+    }
+
     pub(super) fn expired(&self, now_ms: u64) -> bool {
         self.expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms)
     }

@@ -18,6 +18,7 @@ pub const EVERYWHERE: &str = "*";
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) proof: Proof,
+    pub(super) kind: KeyKind,
     pub(super) tenant: TenantPath,
     pub(super) roles: Vec<Arc<str>>,
     /// The key's own list, already narrowed by the stored levels.
@@ -91,6 +92,7 @@ fn entry(row: &KeyRow, used: Option<Arc<AtomicU64>>, tenants: &StoredTenants) ->
     let outer = narrowed.as_ref().and_then(|narrowed| narrowed.models.clone());
     Some(Entry {
         proof: Proof::read(row, used),
+        kind: row.kind,
         tenant,
         roles: row.roles.iter().map(|role| Arc::from(role.as_str())).collect(),
         models: narrower(outer, row.models.as_deref()).map(Arc::from),
