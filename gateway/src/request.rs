@@ -218,7 +218,8 @@ fn refusal_head(refusal: &Refusal, headers: &Headers, metadata: Option<&str>) ->
     Ok(head)
 }
 
-/// RFC 6750, section 3, and RFC 9728, section 5.1: a caller that sent nothing learns how to, one that sent a bad credential that it is bad.
+/// RFC 6750, section 3, and RFC 9728, section 5.1: a caller that sent nothing learns how to, one that sent a bad
+/// credential that it is bad.
 fn challenge(refusal: &Refusal, metadata: Option<&str>) -> String {
     let is_bad = matches!(refusal, Refusal::InvalidKey { .. } | Refusal::InvalidToken { .. } | Refusal::KeyRevoked);
     let plain = if is_bad { r#"Bearer realm="weir", error="invalid_token""# } else { r#"Bearer realm="weir""# };

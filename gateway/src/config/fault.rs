@@ -214,7 +214,9 @@ pub enum Wrong {
     #[error("must be an http or https URL where its keys are found by discovery; else set `jwks`")]
     IssuerUrl,
     /// No address of Weir itself.
-    #[error("must be the address under which clients reach Weir, such as `https://weir.example.com`: no path, no slash")]
+    #[error(
+        "must be the address under which clients reach Weir, such as `https://weir.example.com`: no path, no slash"
+    )]
     OwnIssuer,
     /// No place of keys.
     #[error("must be `discovery`, an http or https URL, or `file:PATH`")]

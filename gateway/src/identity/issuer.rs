@@ -133,12 +133,8 @@ pub fn judge(rule: &IssuerRule, token: &Token<'_>, claims: &Json, now_s: u64) ->
 /// # Errors
 /// As [`judge`].
 pub(super) fn judge_claims(rule: &IssuerRule, claims: &Json, now_s: u64) -> Result<Proven, TokenFault> {
-    let terms = Terms {
-        issuer: &rule.issuer,
-        audiences: &rule.audiences,
-        leeway_s: rule.leeway_s,
-        age_max_s: rule.age_max_s,
-    };
+    let terms =
+        Terms { issuer: &rule.issuer, audiences: &rule.audiences, leeway_s: rule.leeway_s, age_max_s: rule.age_max_s };
     let (subject, expires_s) = standard(&terms, claims, now_s)?;
     client(rule, claims)?;
     Ok(Proven {

@@ -192,12 +192,8 @@ pub fn prove(text: &str, keys: &SigningKeys, rule: &TokenEndpointRule, now_s: u6
     if token.kind.as_deref() != Some(TOKEN_TYPE) {
         return Err(TokenFault::Type);
     }
-    let terms = Terms {
-        issuer: &rule.issuer,
-        audiences: &rule.audiences,
-        leeway_s: LEEWAY_S,
-        age_max_s: LIFETIME_S_MAX,
-    };
+    let terms =
+        Terms { issuer: &rule.issuer, audiences: &rule.audiences, leeway_s: LEEWAY_S, age_max_s: LIFETIME_S_MAX };
     let (_, expires_s) = issuer::standard(&terms, &json, now_s)?;
     // The leeway is for clocks that differ; a token of one's own ends when it says.
     if expires_s <= now_s {

@@ -1,5 +1,5 @@
-//! Weir's own token endpoint, and the documents beside it: served on the data listeners, before and apart from the story
-//! of a call.
+//! Weir's own token endpoint, and the documents beside it: served on the data listeners, before and apart from the
+//! story of a call.
 //!
 //! It issues short-lived tokens to service accounts and in exchange for a key or an issuer's token. What it did is a
 //! note on the audit log; a token whose note can't be written is not issued. Start at [`answer`].

@@ -24,7 +24,8 @@ async fn a_keys_token_is_the_key_with_less() {
     let listed = desk.gateway.fetch(&models.header("authorization", &format!("Bearer {whole}"))).await;
     assert_eq!(listed.status, 200, "the key may, and nothing was taken away");
     // A model of which the key has no part is out of reach, whatever the token says.
-    let other = text(&desk.exchanged(&desk.person.secret, API_KEY, &[("scope", "model:mocking")]).await, "access_token");
+    let other =
+        text(&desk.exchanged(&desk.person.secret, API_KEY, &[("scope", "model:mocking")]).await, "access_token");
     let (status, code) = desk.call(&other).await;
     assert_eq!((status, code.as_str()), (403, "policy_denied"));
     let calls = desk.gateway.audit_calls(4).await;

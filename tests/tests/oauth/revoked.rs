@@ -1,5 +1,5 @@
-//! The end of Weir's own tokens: with the key, the actor or the tenant that they came from, and with the key that signed
-//! them.
+//! The end of Weir's own tokens: with the key, the actor or the tenant that they came from, and with the key that
+//! signed them.
 
 use std::time::{Duration, Instant};
 
@@ -94,10 +94,8 @@ async fn a_rotated_key_still_proves_and_the_one_before_it_does_not() {
     let before = ids().await;
     let rotated = desk.gateway.weir(&["token", "rotate-keys"]).await;
     assert_eq!(rotated.status, 0, "{}", rotated.stderr);
-    let after = clock::eventually("the new key is served", async || {
-        Some(ids().await).filter(|ids| ids.len() == 2)
-    })
-    .await;
+    let after =
+        clock::eventually("the new key is served", async || Some(ids().await).filter(|ids| ids.len() == 2)).await;
     assert_eq!(after[1], before[0]);
     assert_eq!(desk.call(&first).await, ok());
     let second = desk.service_token().await;

@@ -129,11 +129,8 @@ impl SigningKeys {
 
     /// The keys, for operators.
     pub fn standings(&self) -> Vec<KeyStanding> {
-        let standing = |(at, pair): (usize, &Pair)| KeyStanding {
-            id: pair.id.clone(),
-            made_ms: pair.made_ms,
-            signs: at == 0,
-        };
+        let standing =
+            |(at, pair): (usize, &Pair)| KeyStanding { id: pair.id.clone(), made_ms: pair.made_ms, signs: at == 0 };
         self.pairs.iter().enumerate().map(standing).collect()
     }
 
@@ -145,8 +142,7 @@ impl SigningKeys {
         let newest = self.pairs.first().ok_or(KeysFault::Random)?;
         let header = json!({"alg": "ES256", "typ": kind, "kid": newest.id}).to_string();
         let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
-        let signature =
-            newest.pair.sign(&SystemRandom::new(), message.as_bytes()).map_err(|_| KeysFault::Random)?;
+        let signature = newest.pair.sign(&SystemRandom::new(), message.as_bytes()).map_err(|_| KeysFault::Random)?;
         Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref())))
     }
 }

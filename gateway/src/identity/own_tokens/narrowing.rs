@@ -96,9 +96,8 @@ impl Narrowing {
     /// As [`parse`](Self::parse) reads it; `None` where nothing is narrowed.
     pub fn text(&self) -> Option<String> {
         let lists = [("model", &self.models), ("endpoint", &self.endpoints), ("role", &self.roles)];
-        let entries = lists.into_iter().flat_map(|(kind, list)| {
-            list.iter().flatten().map(move |name| format!("{kind}:{name}"))
-        });
+        let entries =
+            lists.into_iter().flat_map(|(kind, list)| list.iter().flatten().map(move |name| format!("{kind}:{name}")));
         Some(entries.collect::<Vec<_>>().join(" ")).filter(|text| !text.is_empty())
     }
 
@@ -111,9 +110,10 @@ impl Narrowing {
             self.models.iter().flatten().all(|asked| granted.iter().any(|granted| covers(granted, asked)))
         };
         let is_within = caller.key_models.as_ref().is_none_or(models)
-            && caller.gate.as_ref().is_none_or(|gate| {
-                self.endpoints.iter().flatten().all(|name| gate.covers_endpoint(name))
-            })
+            && caller
+                .gate
+                .as_ref()
+                .is_none_or(|gate| self.endpoints.iter().flatten().all(|name| gate.covers_endpoint(name)))
             && self.roles.iter().flatten().all(|asked| caller.subject.roles.iter().any(|role| **role == **asked));
         if !is_within {
             return Err(ScopeFault::Wider);

@@ -184,10 +184,7 @@ impl OAuthFault {
 
 /// Whether it says nothing about the credential: somebody could not be asked.
 fn is_outage(fault: IdentityFault) -> bool {
-    matches!(
-        fault,
-        IdentityFault::StoreUnavailable | IdentityFault::Token(TokenFault::NoKeys | TokenFault::NoAnswer)
-    )
+    matches!(fault, IdentityFault::StoreUnavailable | IdentityFault::Token(TokenFault::NoKeys | TokenFault::NoAnswer))
 }
 
 #[cfg(test)]

@@ -99,9 +99,7 @@ pub fn client(headers: &HeaderMap, form: &Form) -> Result<Option<ClientSecret>, 
                 Some(_) | None => Ok(Some(found)),
             }
         }
-        (None, _, (Some(id), Some(secret))) => {
-            Ok(Some(ClientSecret { id: id.to_owned(), secret: secret.to_owned() }))
-        }
+        (None, _, (Some(id), Some(secret))) => Ok(Some(ClientSecret { id: id.to_owned(), secret: secret.to_owned() })),
         (None, _, (None, None)) => Ok(None),
         // A client without a secret is none that Weir knows.
         (None, _, (Some(_), None) | (None, Some(_))) => Err(OAuthFault::ClientMethod),

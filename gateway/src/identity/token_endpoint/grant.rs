@@ -108,9 +108,7 @@ async fn exchange(desk: &Desk<'_>, form: &Form, client: Option<&Party>) -> Resul
         return Err(OAuthFault::MayAct);
     }
     let act = match &actor {
-        Some(actor) => {
-            Some(Act { sub: actor.own.from.subject().clone(), act: subject.act.clone().map(Box::new) })
-        }
+        Some(actor) => Some(Act { sub: actor.own.from.subject().clone(), act: subject.act.clone().map(Box::new) }),
         None => subject.act.clone(),
     };
     // A token dies with each key that had a part in it, and no later than any of them ends.

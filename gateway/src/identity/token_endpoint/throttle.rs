@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use crate::identity::KeyId;
 use crate::limits::bucket::{Bucket, Refused};
 
-/// Addresses and clients that are counted at a time. Where it is full of busy ones, a new one has to wait: nobody who is
-/// counted already does.
+/// Addresses and clients that are counted at a time. Where it is full of busy ones, a new one has to wait: nobody who
+/// is counted already does.
 const COUNTED_MAX: usize = 16_384;
 /// How long a new one waits then.
 const FULL_WAIT: Duration = Duration::from_secs(5);
