@@ -22,6 +22,7 @@ pub mod reads;
 pub mod rego;
 pub mod source;
 mod walk;
+pub mod wasm;
 
 #[cfg(test)]
 mod field_tests;
@@ -40,7 +41,10 @@ pub fn prepare(settings: &PolicySettings, tenants: &[TenantRule]) -> Result<Comp
     let bundle = source::load(settings)?;
     let mut data = vec![grants(tenants)];
     data.extend(bundle.data);
-    Compiled::new(bundle.policies, data, settings)
+    match bundle.wasm {
+        Some(module) => Compiled::wasm(&module, &data, settings),
+        None => Compiled::new(bundle.policies, data, settings),
+    }
 }
 
 /// `data.weir.grants`: for each level of the tenant path that lists models, the patterns.

@@ -58,7 +58,7 @@ pub(crate) async fn status(State(running): State<Arc<Running>>) -> Json<Value> {
         "journal": {"failing": !running.journal.admits(), "backlog": running.journal.backlog()},
         "models": models,
         "policy": {
-            "engine": if interpreted.is_some() { "interpreter" } else { "machine" },
+            "engine": world.policy.engine(),
             "why": interpreted.map(|why| why.to_string()),
         },
         "cooling": cooling,

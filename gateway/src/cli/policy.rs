@@ -67,6 +67,9 @@ pub enum PolicyError {
         /// Why.
         text: String,
     },
+    /// It takes policies as text.
+    #[error("a compiled policy can't be used here: name its Rego")]
+    Compiled,
     /// Input or output failed.
     #[error("can't read the input or write the answer")]
     Io(#[from] std::io::Error),
@@ -90,11 +93,16 @@ pub fn run(args: &PolicyArgs, out: &mut dyn Write) -> Result<u8, PolicyError> {
 /// Policies and data of the paths; where no policy is among them, the shipped ones that the entry point needs.
 fn bundle(paths: &[PathBuf], entrypoint: &str) -> Result<Bundle, PolicyError> {
     let mut bundle = source::read(paths, Tests::LeftOut)?;
-    if bundle.policies.is_empty() {
+    if bundle.policies.is_empty() && bundle.wasm.is_none() {
         let shipped = source::shipped(entrypoint).iter();
         bundle.policies = shipped.map(|(file, text)| ((*file).to_owned(), (*text).to_owned())).collect();
     }
     Ok(bundle)
+}
+
+/// Refuses a compiled policy without its source.
+fn text_only(bundle: &Bundle) -> Result<(), PolicyError> {
+    if bundle.wasm.is_some() && bundle.policies.is_empty() { Err(PolicyError::Compiled) } else { Ok(()) }
 }
 
 /// A JSON document; `-` is standard input.

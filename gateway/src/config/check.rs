@@ -220,7 +220,8 @@ impl Check<'_> {
 
     fn policy(&mut self, section: &Section<'_>) -> PolicySettings {
         let path = self.existing(section, "path");
-        if let Some(folder) = path.iter().find(|path| path.exists() && !path.is_dir()) {
+        let is_module = |path: &PathBuf| path.extension().is_some_and(|end| end == "wasm");
+        if let Some(folder) = path.iter().find(|path| path.exists() && !path.is_dir() && !is_module(path)) {
             self.fault(section.at("path"), Wrong::NotFolder(folder.clone()));
         }
         self.watched.extend(path.iter().cloned());

@@ -535,7 +535,7 @@ pub const POLICY: &[Key] = &[
         Path,
         Means("the policies that ship with this version"),
         "./policies",
-        "Folder of Rego and data files.",
+        "Folder of Rego and data files; or what `opa build -t wasm` made of them: a file that ends in `.wasm`, or a folder with `policy.wasm` and `data.json`.",
     ),
     key(
         "data",

@@ -256,7 +256,7 @@ pub struct EngineSettings {
 /// Where the Rego comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicySettings {
-    /// Folder of `.rego` and data files; `None` means the shipped bundle.
+    /// Folder of `.rego` and data files, or a `.wasm` file; `None` means the shipped bundle.
     pub path: Option<PathBuf>,
     /// Data file or folder for them; `None` means there is none.
     pub data: Option<PathBuf>,

@@ -11,13 +11,14 @@ use regorus::utils::limits::ExecutionTimerConfig;
 
 use super::cache::Cache;
 use super::calls;
-use super::engines::{Engines, Interpreted};
+use super::engines::{Engines, Interpreted, Unanswered};
 use super::input::Input;
 use super::machine::Machine;
 use super::permit::{Denied, DeniedBy, Permit, judge};
 use super::reads;
 use super::rego::builtins::OnError;
 use super::rego::{self, RegoFault, fault_code, one_line};
+use super::wasm::{Wasm, WasmFault};
 use crate::config::settings::{PolicyEngine, PolicySettings};
 
 /// Steps of the interpreter between two looks at the clock.
@@ -52,6 +53,9 @@ pub enum PolicyFault {
         /// What is wrong.
         text: String,
     },
+    /// A compiled policy can't be used.
+    #[error("the compiled policy: {0}")]
+    Wasm(#[from] WasmFault),
     /// A file or folder can't be read.
     #[error("can't read `{}`", path.display())]
     Unreadable {
@@ -80,6 +84,8 @@ pub enum PolicyFault {
 pub enum Compiled {
     /// Rego, as text.
     Rego(Rego),
+    /// Rego that `opa build -t wasm` compiled.
+    Wasm(Module),
 }
 
 /// Rego, compiled once per World.
@@ -88,6 +94,14 @@ pub struct Rego {
     entrypoint: String,
     cache: Option<Cache>,
     uncacheable: Option<reads::Uncacheable>,
+}
+
+/// A compiled policy with the number of the rule that decides.
+pub struct Module {
+    wasm: Wasm,
+    entrypoint: String,
+    number: i32,
+    uncacheable: reads::Uncacheable,
 }
 
 impl Compiled {
@@ -123,9 +137,19 @@ impl Compiled {
         Ok(Compiled::Rego(Rego { engines, entrypoint, cache, uncacheable }))
     }
 
+    /// Takes a policy that `opa build -t wasm` compiled, with its data documents.
+    pub fn wasm(module: &[u8], data: &[serde_json::Value], settings: &PolicySettings) -> Result<Self, PolicyFault> {
+        let entrypoint = settings.entrypoint.clone();
+        let (wasm, number) = Wasm::of_bundle(module, data, &entrypoint, settings.timeout)?;
+        Ok(Compiled::Wasm(Module { wasm, entrypoint, number, uncacheable: reads::Uncacheable::compiled() }))
+    }
+
     /// Allow, or a refusal with the rule's name. Whatever is not a clear allow is a refusal.
     pub fn decide(&self, input: &Input<'_>) -> Result<Permit, Denied> {
-        let Compiled::Rego(rego) = self;
+        let rego = match self {
+            Compiled::Rego(rego) => rego,
+            Compiled::Wasm(module) => return module.evaluate(input),
+        };
         let Some(cache) = &rego.cache else {
             return rego.evaluate(input).0;
         };
@@ -144,8 +168,11 @@ impl Compiled {
     /// # Errors
     /// Why there is none.
     pub fn answer(&self, input: Value) -> Result<Value, RegoFault> {
-        let Compiled::Rego(rego) = self;
-        rego.engines.answer(input).map_err(|unanswered| {
+        let answer = match self {
+            Compiled::Rego(rego) => rego.engines.answer(input),
+            Compiled::Wasm(module) => module.answer(&input),
+        };
+        answer.map_err(|unanswered| {
             let code = match unanswered.by {
                 DeniedBy::Timeout => fault_code::CANCEL,
                 DeniedBy::Conflict => fault_code::CONFLICT,
@@ -159,14 +186,42 @@ impl Compiled {
 
     /// Why the interpreter answers every call; `None` while the faster machine does.
     pub fn interpreted(&self) -> Option<Interpreted> {
-        let Compiled::Rego(rego) = self;
-        rego.engines.why_interpreted()
+        match self {
+            Compiled::Rego(rego) => rego.engines.why_interpreted(),
+            Compiled::Wasm(_) => None,
+        }
     }
 
     /// Why decisions are not remembered; `None` where they are.
     pub fn uncacheable(&self) -> Option<&reads::Uncacheable> {
-        let Compiled::Rego(rego) = self;
-        rego.uncacheable.as_ref()
+        match self {
+            Compiled::Rego(rego) => rego.uncacheable.as_ref(),
+            Compiled::Wasm(module) => Some(&module.uncacheable),
+        }
+    }
+
+    /// What answers calls now: `machine`, `interpreter` or `wasm`.
+    pub fn engine(&self) -> &'static str {
+        match self {
+            Compiled::Rego(rego) if rego.engines.why_interpreted().is_some() => "interpreter",
+            Compiled::Rego(_) => "machine",
+            Compiled::Wasm(_) => "wasm",
+        }
+    }
+}
+
+impl Module {
+    fn answer(&self, input: &Value) -> Result<Value, Unanswered> {
+        let json =
+            serde_json::to_string(input).map_err(|fault| Unanswered::new(DeniedBy::Failure, fault.to_string()))?;
+        self.wasm.answer(self.number, &json)
+    }
+
+    fn evaluate(&self, input: &Input<'_>) -> Result<Permit, Denied> {
+        match self.answer(&input.to_value()) {
+            Ok(decision) => judge(&decision, &self.entrypoint, input.request.model).verdict,
+            Err(unanswered) => Err(Denied::without_rule(unanswered.by, &self.entrypoint, unanswered.text)),
+        }
     }
 }
 
@@ -213,8 +268,11 @@ fn load(
 
 impl std::fmt::Debug for Compiled {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Compiled::Rego(rego) = self;
-        f.debug_struct("Rego").field("entrypoint", &rego.entrypoint).finish_non_exhaustive()
+        let (name, entrypoint) = match self {
+            Compiled::Rego(rego) => ("Rego", &rego.entrypoint),
+            Compiled::Wasm(module) => ("Wasm", &module.entrypoint),
+        };
+        f.debug_struct(name).field("entrypoint", entrypoint).finish_non_exhaustive()
     }
 }
 

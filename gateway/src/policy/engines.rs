@@ -88,7 +88,7 @@ pub(super) struct Unanswered {
 }
 
 impl Unanswered {
-    fn new(by: DeniedBy, text: impl Into<String>) -> Self {
+    pub(super) fn new(by: DeniedBy, text: impl Into<String>) -> Self {
         Self { by, text: text.into(), is_stricter_than_opa: false }
     }
 }

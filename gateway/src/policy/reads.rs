@@ -25,6 +25,13 @@ pub struct Uncacheable {
     pub text: String,
 }
 
+impl Uncacheable {
+    /// Of a policy that can't be read.
+    pub(super) fn compiled() -> Self {
+        Self { file: "policy.wasm".to_owned(), line: 1, text: "compiled".to_owned() }
+    }
+}
+
 /// `Ok` where every module reads only what the cache's key covers.
 pub fn check<'a>(modules: impl IntoIterator<Item = &'a Module>) -> Result<(), Uncacheable> {
     modules.into_iter().try_for_each(|module| walk::each(module, &mut judge))

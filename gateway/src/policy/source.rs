@@ -1,5 +1,5 @@
-//! Where policies come from: the shipped bundle, or a folder of `.rego` and data files. Bounded; refuses what is too
-//! large, too deep or unreadable.
+//! Where policies come from: the shipped bundle, or a folder of `.rego` and data files, or of what OPA compiled.
+//! Bounded; refuses what is too large, too deep or unreadable.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,6 +33,9 @@ pub struct Bundle {
     pub policies: Vec<(String, String)>,
     /// The documents of `data.json` and `data.yaml` files.
     pub data: Vec<serde_json::Value>,
+    /// What `opa build -t wasm` made: a file that ends in `.wasm`, or `policy.wasm` in a folder. It stands for the
+    /// policies, which OPA puts beside it as their source.
+    pub wasm: Option<Vec<u8>>,
 }
 
 /// Which files are read.
@@ -51,10 +54,10 @@ pub fn load(settings: &PolicySettings) -> Result<Bundle, PolicyFault> {
         None => {
             let policies = shipped(&settings.entrypoint).iter();
             let policies = policies.map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
-            Bundle { policies: policies.collect(), data: Vec::new() }
+            Bundle { policies: policies.collect(), ..Bundle::default() }
         }
     };
-    if let (Some(folder), true) = (&settings.path, bundle.policies.is_empty()) {
+    if let (Some(folder), true) = (&settings.path, bundle.policies.is_empty() && bundle.wasm.is_none()) {
         return Err(PolicyFault::Empty { folder: folder.to_owned() });
     }
     if let Some(path) = &settings.data {
@@ -135,13 +138,21 @@ fn read_into(
     let is_json = last.ends_with(".json");
     let is_data = is_json || last.ends_with(".yaml") || last.ends_with(".yml");
     let is_test = last.ends_with("_test.rego");
-    if !is_data && (!last.ends_with(".rego") || (is_test && tests == Tests::LeftOut)) {
+    let is_module = last.ends_with(".wasm") && (name == "policy.wasm" || tests == Tests::Taken);
+    if !is_data && !is_module && (!last.ends_with(".rego") || (is_test && tests == Tests::LeftOut)) {
         return Ok(());
     }
     let unreadable = |source| PolicyFault::Unreadable { path: file.to_owned(), source };
     let length = fs::metadata(file).map_err(unreadable)?.len();
     *bytes_left =
         bytes_left.checked_sub(length).ok_or_else(|| PolicyFault::TooMuch { path: file.to_owned(), what: "bytes" })?;
+    if is_module {
+        if bundle.wasm.is_some() {
+            return Err(PolicyFault::TooMuch { path: file.to_owned(), what: "compiled policies" });
+        }
+        bundle.wasm = Some(fs::read(file).map_err(unreadable)?);
+        return Ok(());
+    }
     let text = fs::read_to_string(file).map_err(unreadable)?;
     if !is_data {
         bundle.policies.push((name, text));

@@ -56,17 +56,20 @@ pub(super) fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<u8, PolicyErr
         timeout: TIME_MAX,
         engine: if args.interpreter { PolicyEngine::Interpreter } else { PolicyEngine::Auto },
     };
-    let prepared = Compiled::new(bundle.policies, bundle.data, &settings).map_err(RegoFault::from);
-    let measured = prepared.and_then(|policy| {
+    let prepared = match bundle.wasm {
+        Some(module) => Compiled::wasm(&module, &bundle.data, &settings),
+        None => Compiled::new(bundle.policies, bundle.data, &settings),
+    };
+    let measured = prepared.map_err(RegoFault::from).and_then(|policy| {
         let times = measure(Duration::from_secs(args.seconds), &|| policy.answer(input.clone()))?;
-        Ok((times, policy.interpreted()))
+        Ok((times, policy.engine(), policy.interpreted()))
     });
     match measured {
         Err(fault) => {
             writeln!(out, "{}", serde_json::to_string_pretty(&place::errors(&[fault])).unwrap_or_default())?;
             return Ok(FAILED);
         }
-        Ok((times, interpreted)) => write(&times, interpreted.as_ref(), args.json, out)?,
+        Ok((times, engine, interpreted)) => write(&times, engine, interpreted.as_ref(), args.json, out)?,
     }
     Ok(0)
 }
@@ -92,11 +95,11 @@ fn measure<T, E>(limit: Duration, ask: &dyn Fn() -> Result<T, E>) -> Result<Vec<
 
 fn write(
     times: &[Duration],
+    engine: &str,
     interpreted: Option<&Interpreted>,
     json: bool,
     out: &mut dyn Write,
 ) -> Result<(), PolicyError> {
-    let engine = if interpreted.is_some() { "interpreter" } else { "machine" };
     let why = interpreted.map(Interpreted::to_string);
     let us = |time: Duration| time.as_secs_f64() * 1e6;
     let at = |per_mille: usize| {

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::{PolicyError, place};
 use crate::config::settings::PolicySettings;
-use crate::policy::Compiled;
 use crate::policy::rego::builtins::OnError;
 use crate::policy::rego::{Rego, RegoFault};
 use crate::policy::source::{self, Bundle, Tests};
+use crate::policy::wasm::Wasm;
+use crate::policy::{Compiled, PolicyFault};
 
 /// Bound of an evaluation; nothing is evaluated here.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -30,7 +31,10 @@ pub struct CheckArgs {
 
 pub(super) fn run(args: &CheckArgs, out: &mut dyn Write) -> Result<u8, PolicyError> {
     let bundle = source::read(&args.paths, Tests::Taken)?;
-    let faults = faults(&bundle, args.entrypoint.as_deref());
+    let (faults, what) = match &bundle.wasm {
+        Some(module) => (module_faults(module, &bundle, args.entrypoint.as_deref()), "1 compiled policy".to_owned()),
+        None => (faults(&bundle, args.entrypoint.as_deref()), format!("{} policies", bundle.policies.len())),
+    };
     match args.json {
         true if faults.is_empty() => writeln!(out, "{{}}")?,
         true => writeln!(out, "{}", serde_json::to_string_pretty(&place::errors(&faults)).unwrap_or_default())?,
@@ -41,11 +45,20 @@ pub(super) fn run(args: &CheckArgs, out: &mut dyn Write) -> Result<u8, PolicyErr
                 writeln!(out, "{file}{place}: {}: {}", fault.code, fault.text)?;
             }
             if faults.is_empty() {
-                writeln!(out, "ok: {} policies", bundle.policies.len())?;
+                writeln!(out, "ok: {what}")?;
             }
         }
     }
     Ok(u8::from(!faults.is_empty()))
+}
+
+/// The first thing that is wrong with a compiled policy.
+fn module_faults(module: &[u8], bundle: &Bundle, entrypoint: Option<&str>) -> Vec<RegoFault> {
+    let made = match entrypoint {
+        Some(entrypoint) => Compiled::wasm(module, &bundle.data, &settings(entrypoint.to_owned())).map(|_| ()),
+        None => Wasm::new(module, "{}", TIMEOUT).map(|_| ()).map_err(PolicyFault::from),
+    };
+    made.err().map(RegoFault::from).into_iter().collect()
 }
 
 /// Every module that doesn't parse; where all do, the first thing that doesn't compile.
@@ -57,15 +70,13 @@ fn faults(bundle: &Bundle, entrypoint: Option<&str>) -> Vec<RegoFault> {
     }
     let any = bundle.policies.first().and_then(|(_, text)| first_rule(text));
     let Some(entrypoint) = entrypoint.map(str::to_owned).or(any) else { return Vec::new() };
-    let settings = PolicySettings {
-        path: None,
-        data: None,
-        entrypoint,
-        timeout: TIMEOUT,
-        engine: crate::config::settings::PolicyEngine::Auto,
-    };
-    let compiled = Compiled::new(bundle.policies.clone(), bundle.data.clone(), &settings);
+    let compiled = Compiled::new(bundle.policies.clone(), bundle.data.clone(), &settings(entrypoint));
     compiled.err().map(RegoFault::from).into_iter().collect()
+}
+
+fn settings(entrypoint: String) -> PolicySettings {
+    let engine = crate::config::settings::PolicyEngine::Auto;
+    PolicySettings { path: None, data: None, entrypoint, timeout: TIMEOUT, engine }
 }
 
 /// Some rule of a module: compiling needs one to begin with.

@@ -7,7 +7,7 @@ use regorus::{QueryResults, Value};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
-use super::{PolicyError, document, place};
+use super::{PolicyError, document, place, text_only};
 use crate::policy::eval::{self, Question};
 use crate::policy::rego::{RegoFault, fault_code};
 use crate::policy::source::{self, Tests};
@@ -63,6 +63,7 @@ pub(super) fn run(args: &EvalArgs, out: &mut dyn Write) -> Result<u8, PolicyErro
     }
     let query = args.query.clone().ok_or(PolicyError::NoQuery)?;
     let bundle = source::read(&args.data, Tests::Taken)?;
+    text_only(&bundle)?;
     let question = Question {
         modules: bundle.policies,
         data: bundle.data.into_iter().map(Value::from).collect(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use regorus::Value;
 
-use super::{PolicyError, bundle, document, place};
+use super::{PolicyError, bundle, document, place, text_only};
 use crate::policy::explain;
 
 /// Exit status where the policies can't answer.
@@ -30,6 +30,7 @@ pub struct ExplainArgs {
 
 pub(super) fn run(args: &ExplainArgs, out: &mut dyn Write) -> Result<u8, PolicyError> {
     let bundle = bundle(&args.data, &args.entrypoint)?;
+    text_only(&bundle)?;
     let data: Vec<Value> = bundle.data.into_iter().map(Value::from).collect();
     let input = document(&args.input)?;
     match explain::explain(&bundle.policies, &data, &input, &args.entrypoint) {

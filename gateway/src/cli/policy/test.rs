@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use regorus::Value;
 use serde_json::{Value as Json, json};
 
-use super::{PolicyError, place};
+use super::{PolicyError, place, text_only};
 use crate::clock;
 use crate::policy::opa_test::{self, Coverage, End, Plan, Report, Test};
 use crate::policy::source::{self, Tests};
@@ -48,6 +48,7 @@ pub enum Format {
 
 pub(super) fn run(args: &TestArgs, out: &mut dyn Write) -> Result<u8, PolicyError> {
     let bundle = source::read(&args.paths, Tests::Taken)?;
+    text_only(&bundle)?;
     let data: Vec<Value> = bundle.data.into_iter().map(Value::from).collect();
     let pattern = args.run.as_deref().map(regex).transpose()?;
     let takes = |name: &str| pattern.as_ref().is_none_or(|pattern| pattern(name));

@@ -49,7 +49,7 @@ fn ask<'a>(subject: &'a Subject, model: &'a str) -> Input<'a> {
 }
 
 fn cached(compiled: &Compiled) -> Option<usize> {
-    let Compiled::Rego(rego) = compiled;
+    let Compiled::Rego(rego) = compiled else { panic!("it is text") };
     rego.cache.as_ref().map(Cache::len)
 }
 
@@ -171,7 +171,7 @@ fn the_cache_is_bounded() {
     let policy = shipped();
     let acme = subject("acme", &[]);
     let verdict = policy.decide(&ask(&acme, "big-7b"));
-    let Compiled::Rego(rego) = &policy;
+    let Compiled::Rego(rego) = &policy else { panic!("it is text") };
     for model in 0..40_000 {
         rego.cache.as_ref().unwrap().put(&ask(&acme, &format!("big-{model}")), &verdict);
     }
@@ -191,7 +191,7 @@ proptest! {
         asks in proptest::collection::vec((0..3_usize, 0..2_usize, 0..3_u64, 0..4_usize, 0..3_usize), 1..40)
     ) {
         let policy = shipped();
-        let Compiled::Rego(rego) = &policy;
+        let Compiled::Rego(rego) = &policy else { panic!("it is text") };
         for (tenant, roles, epoch, model, list) in asks {
             let mut subject = subject(["acme", "acme/research", "globex"][tenant], [&[][..], &["suspended"]][roles]);
             subject.key = KeyId(Arc::from("samekey1"));
