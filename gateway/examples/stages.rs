@@ -221,7 +221,7 @@ async fn keys(world: &World, data: &Path) -> Result<(Keyring, String)> {
     let tenant = world.settings.tenants.last().context("the configuration has no tenant")?.path.clone();
     let tenant = TenantPath::parse(tenant.as_str())?;
     let wanted = Wanted {
-        tenant: &tenant,
+        tenant: Some(&tenant),
         name: "",
         roles: &[],
         models: None,

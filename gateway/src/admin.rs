@@ -1,11 +1,15 @@
-//! The admin listener: health, readiness and metrics for everybody who reaches it; keys, usage and audit for the owner.
+//! The admin listener: health, readiness and metrics for everybody who reaches it; keys, usage and audit for
+//! administrators.
 //!
-//! Start at [`router`]. The owner proves itself with the token of `admin.token`; without one configured, only the open
-//! routes answer.
+//! Start at [`route::table`], which has every route with its action, and at [`authority`], which says who may do it. The
+//! owner has the token of `admin.token`; without one configured, only the open routes answer.
 
+mod action;
+mod authority;
 mod issuers;
 mod keys;
 mod ledger;
+pub mod route;
 mod status;
 mod tenants;
 mod token_keys;
@@ -13,18 +17,17 @@ mod token_keys;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, patch, post};
-use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use authority::guard;
+use route::Access;
+
 use crate::config::settings::AdminSettings;
 use crate::running::Running;
-use crate::telemetry::metric;
 
 /// An admin error: status and text.
 pub(crate) struct AdminError(StatusCode, String);
@@ -50,7 +53,11 @@ impl AdminError {
 
 impl IntoResponse for AdminError {
     fn into_response(self) -> Response {
-        let kind = if self.0.is_server_error() { "server_error" } else { "invalid_request_error" };
+        let kind = match self.0 {
+            status if status.is_server_error() => "server_error",
+            StatusCode::FORBIDDEN => "permission_error",
+            _ => "invalid_request_error",
+        };
         let body = serde_json::json!({"error": {"message": self.1, "type": kind}});
         (self.0, axum::Json(body)).into_response()
     }
@@ -76,27 +83,14 @@ pub async fn serve(settings: AdminSettings, running: Arc<Running>, mut stop: wat
 
 /// All routes.
 pub fn router(running: Arc<Running>) -> Router {
-    let open = Router::new()
-        .route("/healthz", get(status::health))
-        .route("/readyz", get(status::ready))
-        .route("/metrics", get(status::metrics));
-    let owner = Router::new()
-        .route("/admin/v1/status", get(status::status))
-        .route("/admin/v1/keys", get(keys::list).post(keys::create))
-        .route("/admin/v1/keys/{id}", delete(keys::revoke))
-        .route("/admin/v1/keys/{id}/revoke", post(keys::revoke))
-        .route("/admin/v1/keys/{id}/rotate", post(keys::rotate))
-        .route("/admin/v1/keys/{id}/expire", post(keys::expire))
-        .route("/admin/v1/keys/{id}/scope", post(keys::scope))
-        .route("/admin/v1/tenants", get(tenants::list).post(tenants::create))
-        .route("/admin/v1/tenants/{*path}", patch(tenants::change).delete(tenants::delete))
-        .route("/admin/v1/issuers", get(issuers::list))
-        .route("/admin/v1/token-keys", get(token_keys::list))
-        .route("/admin/v1/token-keys/rotate", post(token_keys::rotate))
-        .route("/admin/v1/usage", get(ledger::usage))
-        .route("/admin/v1/audit/verify", get(ledger::verify))
-        .route_layer(from_fn_with_state(running.clone(), owner_only));
-    open.merge(owner).fallback(nothing_here).method_not_allowed_fallback(wrong_method).with_state(running)
+    let app = route::table().into_iter().fold(Router::new(), |app, one| {
+        let handler = match one.access {
+            Access::Open => one.handler,
+            Access::Asks(action) => one.handler.route_layer(from_fn_with_state((running.clone(), action), guard)),
+        };
+        app.route(one.path, handler)
+    });
+    app.fallback(nothing_here).method_not_allowed_fallback(wrong_method).with_state(running)
 }
 
 async fn nothing_here() -> AdminError {
@@ -105,20 +99,4 @@ async fn nothing_here() -> AdminError {
 
 async fn wrong_method() -> AdminError {
     AdminError(StatusCode::METHOD_NOT_ALLOWED, "this path takes another method".to_owned())
-}
-
-async fn owner_only(State(running): State<Arc<Running>>, request: Request, next: Next) -> Response {
-    // The token of the present revision: a reload that changes it locks the old one out.
-    let world = running.world.load_full();
-    let Some(token) = &world.settings.admin.token else { return nothing_here().await.into_response() };
-    let presented =
-        request.headers().get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-    match presented.is_some_and(|presented| presented.ct_eq(token.expose()).into()) {
-        true => next.run(request).await,
-        false => {
-            metrics::counter!(metric::REFUSALS, "reason" => "admin_token").increment(1);
-            let text = "send the owner's token as `authorization: Bearer ...`".to_owned();
-            AdminError(StatusCode::UNAUTHORIZED, text).into_response()
-        }
-    }
 }

@@ -7,6 +7,7 @@ pub mod demo;
 pub mod key;
 pub mod place;
 pub mod policy;
+pub mod routes;
 pub mod serve;
 pub mod tenant;
 pub mod token;
@@ -52,6 +53,8 @@ pub enum Verb {
     Usage(usage::UsageArgs),
     /// Verify and list the audit log.
     Audit(audit::AuditArgs),
+    /// List every endpoint and who may use it.
+    Routes(routes::RoutesArgs),
 }
 
 /// Runs a verb.
@@ -83,6 +86,9 @@ pub fn run(cli: Cli) -> ExitCode {
             let done = usage::run(&args, clock::unix_ms(), &mut std::io::stdout()).await;
             done.map_or_else(|error| fail(&error, error.exit_code()), |()| ExitCode::SUCCESS)
         }),
+        Verb::Routes(args) => {
+            routes::run(&args, &mut std::io::stdout()).map_or_else(|error| fail(&error, 1), |()| ExitCode::SUCCESS)
+        }
         Verb::Audit(args) => block_on(async {
             let done = audit::run(&args, &mut std::io::stdout()).await;
             done.map_or_else(|error| fail(&error, error.exit_code()), ExitCode::from)

@@ -34,7 +34,7 @@ pub use compiled::{Compiled, PolicyFault};
 pub use input::{BudgetInput, CandidateInput, EstimateInput, Input, RequestInput};
 pub use permit::{Denied, DeniedBy, Permit};
 
-use crate::config::settings::{PolicySettings, TenantRule};
+use crate::config::settings::{AdminSettings, PolicyEngine, PolicySettings, TenantRule};
 
 /// Reads the policies, joins the grants of the tenants' rules to their data, and compiles both: all that a World needs.
 pub fn prepare(settings: &PolicySettings, tenants: &[TenantRule]) -> Result<Compiled, PolicyFault> {
@@ -45,6 +45,23 @@ pub fn prepare(settings: &PolicySettings, tenants: &[TenantRule]) -> Result<Comp
         Some(module) => Compiled::wasm(&module, &data, settings),
         None => Compiled::new(bundle.policies, data, settings),
     }
+}
+
+/// The rule that decides about administrators.
+pub const ADMIN_ENTRYPOINT: &str = "data.weir.admin.decision";
+
+/// The policy of the admin API: the shipped one, or the operator's own folder.
+pub fn prepare_admin(admin: &AdminSettings, settings: &PolicySettings) -> Result<Compiled, PolicyFault> {
+    let settings = PolicySettings {
+        path: admin.policy.clone(),
+        data: None,
+        entrypoint: ADMIN_ENTRYPOINT.to_owned(),
+        // A few questions an hour are no reason to try a faster engine out.
+        engine: PolicyEngine::Interpreter,
+        ..settings.clone()
+    };
+    let bundle = source::load(&settings)?;
+    Compiled::new(bundle.policies, bundle.data, &settings)
 }
 
 /// `data.weir.grants`: for each level of the tenant path that lists models, the patterns.

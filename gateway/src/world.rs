@@ -23,6 +23,8 @@ pub struct World {
     pub settings: Settings,
     /// The compiled policy.
     pub policy: Compiled,
+    /// What decides about administrators.
+    pub admin_policy: Compiled,
     /// Roles and attributes by level.
     pub tenants: TenantRules,
     /// Hash keys by pepper version.
@@ -57,12 +59,13 @@ impl World {
     /// Builds the World of `settings`, or says what is wrong with it.
     pub fn build(settings: Settings, revision: u64) -> Result<Self, WorldFault> {
         let policy = policy::prepare(&settings.policy, &settings.tenants)?;
+        let admin_policy = policy::prepare_admin(&settings.admin, &settings.policy)?;
         let prices = prices(settings.prices.as_deref())?;
         let limits = LimitRules::new(&settings.tenants);
         let models = settings.models.iter().map(|model| (model.name.clone(), model.clone())).collect();
         let tenants = TenantRules::new(&settings.tenants);
         let peppers = Peppers::new(&settings.peppers);
-        Ok(Self { revision, settings, policy, tenants, peppers, limits, prices, models })
+        Ok(Self { revision, settings, policy, admin_policy, tenants, peppers, limits, prices, models })
     }
 
     /// Deployments that are never called, because no price is known for them.

@@ -11,6 +11,7 @@
 )]
 
 mod admin;
+mod authz_table;
 mod bad_input;
 mod bad_start;
 mod crash;
@@ -21,6 +22,7 @@ mod full_disk;
 mod hang_up;
 mod http2;
 mod idp;
+mod isolation;
 mod json;
 mod keys;
 mod lifecycle;

@@ -1,15 +1,17 @@
-//! Usage and audit for the owner: the same functions as `weir usage` and `weir audit`.
+//! Usage and audit: the same functions as `weir usage` and `weir audit`.
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
+use axum::{Extension, Json};
 use clap::ValueEnum;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::AdminError;
+use super::action::Action;
+use super::authority::{Authority, Resource};
 use crate::audit::verify::audit_verify;
 use crate::identity::TenantPath;
 use crate::running::Running;
@@ -36,12 +38,16 @@ fn not_a_group(by: &str) -> String {
 
 pub(crate) async fn usage(
     State(running): State<Arc<Running>>,
+    Extension(authority): Extension<Authority>,
     query: Result<Query<UsageQuery>, QueryRejection>,
 ) -> Result<Json<Value>, AdminError> {
     let Query(query) = query.map_err(|error| AdminError::unread(error.status(), error.body_text()))?;
     let by = query.by.as_deref().unwrap_or("tenant");
     let by = GroupBy::from_str(by, true).map_err(|_| AdminError::bad(not_a_group(by)))?;
-    let tenant = query.tenant.map(|tenant| tenant.as_str().to_owned());
+    if let Some(tenant) = &query.tenant {
+        authority.may(Action::UsageRead, &Resource::of(tenant))?;
+    }
+    let tenant = query.tenant.as_ref().or(authority.scope()).map(|tenant| tenant.as_str().to_owned());
     let filter = UsageFilter { since_ms: query.since_ms, until_ms: query.until_ms, tenant };
     let report = usage_report(&running.store, by, &filter).await.map_err(AdminError::fault)?;
     serde_json::to_value(report).map(Json).map_err(AdminError::fault)

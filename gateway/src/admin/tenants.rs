@@ -1,15 +1,17 @@
-//! Stored tenants for the owner: list, create, change, disable, delete. The same as `weir tenant`.
+//! Stored tenants: list, create, change, disable, delete. The same as `weir tenant`, within an administrator's own.
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::AdminError;
+use super::action::Action;
+use super::authority::{Authority, Resource};
 use super::keys::effective;
 use crate::clock;
 use crate::identity::TenantPath;
@@ -51,16 +53,22 @@ fn unread(error: &JsonRejection) -> AdminError {
     AdminError::unread(error.status(), error.body_text())
 }
 
-pub(crate) async fn list(State(running): State<Arc<Running>>) -> Result<Json<Value>, AdminError> {
+pub(crate) async fn list(
+    State(running): State<Arc<Running>>,
+    Extension(authority): Extension<Authority>,
+) -> Result<Json<Value>, AdminError> {
     let rows = running.store.tenants_all().await.map_err(AdminError::fault)?;
-    Ok(Json(json!({"tenants": rows.iter().map(shown).collect::<Vec<_>>()})))
+    let seen = rows.iter().filter(|row| authority.sees(&row.path));
+    Ok(Json(json!({"tenants": seen.map(shown).collect::<Vec<_>>()})))
 }
 
 pub(crate) async fn create(
     State(running): State<Arc<Running>>,
+    Extension(authority): Extension<Authority>,
     new: Result<Json<NewTenant>, JsonRejection>,
 ) -> Result<(StatusCode, Json<Value>), AdminError> {
     let Json(new) = new.map_err(|error| unread(&error))?;
+    authority.may(Action::TenantsCreate, &Resource::of(&new.path))?;
     // A level that no rule of the configuration covers would grant nothing and look as if it did.
     if !running.world.load().settings.tenants.iter().any(|rule| new.path.is_within(&rule.path)) {
         return Err(AdminError::bad(format!("no configured tenant covers `{}`", new.path)));
@@ -82,11 +90,13 @@ pub(crate) async fn create(
 
 pub(crate) async fn change(
     State(running): State<Arc<Running>>,
+    Extension(authority): Extension<Authority>,
     Path(path): Path<String>,
     change: Result<Json<Change>, JsonRejection>,
 ) -> Result<Json<Value>, AdminError> {
     let Json(change) = change.map_err(|error| unread(&error))?;
     let path = TenantPath::parse(&path).map_err(AdminError::bad)?;
+    authority.may(Action::TenantsChange, &Resource::of(&path))?;
     let (store, now_ms) = (&running.store, clock::unix_ms());
     let missing = || AdminError::missing(format!("no stored tenant has the path `{path}`"));
     if let Some(settings) = &change.settings {
@@ -111,9 +121,11 @@ pub(crate) async fn change(
 
 pub(crate) async fn delete(
     State(running): State<Arc<Running>>,
+    Extension(authority): Extension<Authority>,
     Path(path): Path<String>,
 ) -> Result<Json<Value>, AdminError> {
     let path = TenantPath::parse(&path).map_err(AdminError::bad)?;
+    authority.may(Action::TenantsDelete, &Resource::of(&path))?;
     let gone = running.store.tenant_delete(path.as_str(), clock::unix_ms()).await.map_err(AdminError::fault)?;
     if gone == TenantGone::default() {
         return Err(AdminError::missing(format!("no stored tenant has the path `{path}`")));

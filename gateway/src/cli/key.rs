@@ -12,6 +12,7 @@ use super::place::{Place, PlaceError};
 use crate::config::settings::TenantRule;
 use crate::identity::TenantPath;
 use crate::identity::api_key::{self, NewKey};
+use crate::identity::keyring::EVERYWHERE;
 use crate::identity::pepper::WrongPepper;
 use crate::identity::scope::{KeyKind, Scopes, ScopesFault};
 use crate::identity::tenant::PathError;
@@ -58,9 +59,9 @@ pub struct CreateArgs {
     /// Where the store is
     #[command(flatten)]
     pub place: Place,
-    /// Tenant that the key proves: ORG[/TEAM[/PROJECT[/USER]]]
-    #[arg(long, value_name = "PATH", value_parser = parse_tenant)]
-    pub tenant: TenantPath,
+    /// Tenant that the key proves: ORG[/TEAM[/PROJECT[/USER]]]; an administrator without one is one of everything
+    #[arg(long, value_name = "PATH", value_parser = parse_tenant, required_unless_present = "admin")]
+    pub tenant: Option<TenantPath>,
     /// A name to know it by
     #[arg(long, default_value = "")]
     pub name: String,
@@ -76,6 +77,9 @@ pub struct CreateArgs {
     /// A service account's key: a program's, not a person's
     #[arg(long)]
     pub service: bool,
+    /// An administrator's key, for the admin API alone: owner, security, finance, developer or auditor
+    #[arg(long, value_name = "ROLE", conflicts_with_all = ["service", "roles", "models", "endpoints", "ips"])]
+    pub admin: Option<String>,
     /// Where it may be used
     #[command(flatten)]
     pub scopes: ScopeArgs,
@@ -222,20 +226,26 @@ pub async fn run(args: &KeyArgs, now_ms: u64, out: &mut (dyn Write + Send)) -> R
 
 async fn create(args: &CreateArgs, now_ms: u64, out: &mut (dyn Write + Send)) -> Result<(), KeyError> {
     let issuer = args.place.issuer()?;
-    let covers = |rules: &Vec<TenantRule>| rules.iter().any(|rule| args.tenant.is_within(&rule.path));
-    if issuer.tenants.as_ref().is_some_and(|rules| !covers(rules)) {
-        return Err(KeyError::UncoveredTenant(args.tenant.clone()));
+    if let (Some(tenant), Some(rules)) = (&args.tenant, &issuer.tenants)
+        && !rules.iter().any(|rule: &TenantRule| tenant.is_within(&rule.path))
+    {
+        return Err(KeyError::UncoveredTenant(tenant.clone()));
     }
+    let (kind, roles) = match &args.admin {
+        Some(role) => (KeyKind::Admin, std::slice::from_ref(role)),
+        None if args.service => (KeyKind::Service, args.roles.as_slice()),
+        None => (KeyKind::User, args.roles.as_slice()),
+    };
     let store = Store::open(&issuer.store, Create::IfMissing).await?;
     let wanted = Wanted {
-        tenant: &args.tenant,
+        tenant: args.tenant.as_ref(),
         name: &args.name,
-        roles: &args.roles,
+        roles,
         models: (!args.models.is_empty()).then_some(&args.models),
         expires_ms: args
             .expires_in
             .map(|time| now_ms.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))),
-        kind: if args.service { KeyKind::Service } else { KeyKind::User },
+        kind,
         scopes: &args.scopes.scopes(),
         replaces: None,
     };
@@ -256,8 +266,8 @@ async fn create(args: &CreateArgs, now_ms: u64, out: &mut (dyn Write + Send)) ->
 /// What a new key is to be.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
-    /// Tenant that it proves.
-    pub tenant: &'a TenantPath,
+    /// Tenant that it proves; an administrator without one is one of everything.
+    pub tenant: Option<&'a TenantPath>,
     /// What its owner calls it.
     pub name: &'a str,
     /// Its own roles.
@@ -288,6 +298,10 @@ impl Wanted<'_> {
             "a model is a name, or a beginning followed by `*`"
         } else if self.roles.len() > LIST_MAX || models.len() > LIST_MAX {
             "a key has at most 64 roles and 64 models"
+        } else if self.kind == KeyKind::Admin && self.roles.len() != 1 {
+            "an administrator has one role"
+        } else if self.kind != KeyKind::Admin && self.tenant.is_none() {
+            "a key for calls has a tenant"
         } else {
             return Ok(());
         };
@@ -324,7 +338,7 @@ async fn draw(
     let hash = api_key::parse(key.reveal()).ok().and_then(|presented| peppers.hash(version, &presented));
     let row = KeyRow {
         id: key.id.to_string(),
-        tenant: wanted.tenant.to_string(),
+        tenant: wanted.tenant.map_or(EVERYWHERE, TenantPath::as_str).to_owned(),
         name: wanted.name.to_owned(),
         pepper_version: version,
         hash: hash.ok_or(WrongPepper { version })?,

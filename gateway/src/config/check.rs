@@ -163,7 +163,8 @@ impl Check<'_> {
         let token = self.secret(section, "token");
         self.long_enough(section.at("token"), token.as_ref());
         self.fits_header(section.at("token"), token.as_ref());
-        AdminSettings { listen, token }
+        let policy = self.existing(section, "policy");
+        AdminSettings { listen, token, policy }
     }
 
     fn peppers(&mut self, root: &Section<'_>) -> Vec<Pepper> {

@@ -182,7 +182,14 @@ pub const ADMIN: &[Key] = &[
         Secret,
         Means("only health, readiness and metrics are served"),
         "file:./admin_token",
-        "Bearer token of the owner, at least 16 bytes.",
+        "Bearer token of the owner, at least 16 bytes. Without it only health, readiness and metrics are served.",
+    ),
+    key(
+        "policy",
+        Path,
+        Means("the shipped roles: owner, security, finance, developer, auditor"),
+        "./admin_policy",
+        "Folder of Rego that decides about administrators in the place of the shipped roles; its rule is data.weir.admin.decision.",
     ),
 ];
 

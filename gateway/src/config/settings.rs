@@ -99,6 +99,8 @@ pub struct AdminSettings {
     pub listen: SocketAddr,
     /// Bearer token of the owner; without one only health, readiness and metrics are served.
     pub token: Option<Secret>,
+    /// Folder of the policy that decides about administrators; the shipped one where none is named.
+    pub policy: Option<PathBuf>,
 }
 
 /// One version of the secret that is mixed into stored key hashes.

@@ -163,6 +163,18 @@ impl Compiled {
         verdict
     }
 
+    /// The decision about a document `input` that is no call's, such as an administrator's request.
+    ///
+    /// # Errors
+    /// Whatever is not a clear allow.
+    pub fn decide_document(&self, input: Value) -> Result<Permit, Denied> {
+        let Compiled::Rego(rego) = self;
+        match rego.engines.answer(input) {
+            Ok(decision) => judge(&decision, &rego.entrypoint, "").verdict,
+            Err(unanswered) => Err(Denied::without_rule(unanswered.by, &rego.entrypoint, unanswered.text)),
+        }
+    }
+
     /// The value of the rule for a document `input`, nothing remembered: what [`Self::decide`] judges.
     ///
     /// # Errors

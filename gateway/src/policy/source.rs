@@ -16,13 +16,17 @@ const BYTES_MAX: u64 = 32 << 20;
 
 /// The policies that ship with Weir, as (name, text): what decides by itself, and what builds on it.
 const AUTHZ: (&str, &str) = ("authz/authz.rego", include_str!("../../../policies/authz/authz.rego"));
+const ADMIN: (&str, &str) = ("admin/admin.rego", include_str!("../../../policies/admin/admin.rego"));
 const ABAC: (&str, &str) = ("abac/abac.rego", include_str!("../../../policies/abac/abac.rego"));
 
 /// The shipped policies that an entry point needs. Fewer are faster: the grants alone can be remembered per caller.
 pub fn shipped(entrypoint: &str) -> &'static [(&'static str, &'static str)] {
-    match entrypoint.starts_with("data.weir.abac.") {
-        true => &[AUTHZ, ABAC],
-        false => &[AUTHZ],
+    if entrypoint.starts_with("data.weir.abac.") {
+        &[AUTHZ, ABAC]
+    } else if entrypoint.starts_with("data.weir.admin.") {
+        &[ADMIN]
+    } else {
+        &[AUTHZ]
     }
 }
 

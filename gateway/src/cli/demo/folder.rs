@@ -251,7 +251,7 @@ async fn live_or_new(store: &Store, kept: Vec<DemoTenant>, pepper: &[u8]) -> Res
         }
         let tenant = TenantPath::parse(tenant)?;
         let wanted = Wanted {
-            tenant: &tenant,
+            tenant: Some(&tenant),
             name,
             roles: &[],
             models: None,

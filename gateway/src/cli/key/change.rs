@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{KeyError, Place, RevokeArgs, ScopeArgs, Shown, Wanted, date_or, draw, parse_pattern, parse_time};
 use crate::identity::TenantPath;
+use crate::identity::keyring::EVERYWHERE;
 use crate::store::Store;
 use crate::store::sqlite::Create;
 
@@ -117,9 +118,12 @@ pub(crate) async fn rotated(
     if old.revoked_ms.is_some() || old.expires_ms.is_some_and(|at_ms| at_ms <= now_ms) {
         return Err(KeyError::Wanted("a key that is revoked or expired can't be rotated: make a new one"));
     }
-    let tenant = TenantPath::parse(&old.tenant).map_err(|_| unknown())?;
+    let tenant = match old.tenant.as_str() {
+        EVERYWHERE => None,
+        path => Some(TenantPath::parse(path).map_err(|_| unknown())?),
+    };
     let wanted = Wanted {
-        tenant: &tenant,
+        tenant: tenant.as_ref(),
         name: &old.name,
         roles: &old.roles,
         models: old.models.as_ref(),

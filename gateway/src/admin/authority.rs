@@ -1,0 +1,160 @@
+//! Who asks, and whether they may. Proves an administrator by the owner's token or by an administrator's key, then asks
+//! the admin policy: once for the route, and once more where a handler learns which tenant it is about.
+//!
+//! Refuses everything that the policy doesn't clearly allow. What belongs to another tenant is not there at all.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use regorus::Value;
+use serde_json::json;
+use subtle::ConstantTimeEq;
+
+use super::action::Action;
+use super::{AdminError, nothing_here};
+use crate::identity::keyring::Administrator;
+use crate::identity::{KeyId, TenantPath, api_key};
+use crate::policy::Denied;
+use crate::running::Running;
+use crate::telemetry::metric;
+use crate::world::World;
+use crate::{clock, journal};
+
+/// Id and role of who has the owner's token.
+const OWNER: &str = "owner";
+
+/// What an action is done to.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Resource<'a> {
+    /// The tenant that it belongs to.
+    pub(crate) tenant: Option<&'a TenantPath>,
+    /// Whether it is everybody's.
+    pub(crate) deployment: bool,
+    /// Roles that it gives somebody.
+    pub(crate) roles: &'a [String],
+}
+
+impl<'a> Resource<'a> {
+    /// A thing of that tenant.
+    pub(crate) fn of(tenant: &'a TenantPath) -> Self {
+        Self { tenant: Some(tenant), ..Self::default() }
+    }
+}
+
+/// A proven administrator, under the rules of one World.
+#[derive(Clone)]
+pub(crate) struct Authority {
+    who: Arc<Administrator>,
+    world: Arc<World>,
+}
+
+impl Authority {
+    /// Asks the policy.
+    ///
+    /// # Errors
+    /// 403 with the reason code.
+    pub(crate) fn may(&self, action: Action, resource: &Resource<'_>) -> Result<(), AdminError> {
+        let mut about = json!({"roles": resource.roles});
+        if let Some(tenant) = resource.tenant {
+            about["tenant"] = tenant.as_str().into();
+        }
+        if resource.deployment {
+            about["deployment"] = true.into();
+        }
+        let mut subject = json!({"id": self.who.id, "role": self.who.role});
+        if let Some(tenant) = &self.who.tenant {
+            subject["tenant"] = tenant.as_str().into();
+        }
+        let input = json!({"subject": subject, "action": action.name(), "resource": about});
+        self.world.admin_policy.decide_document(Value::from(input)).map(drop).map_err(|denied| self.refused(&denied))
+    }
+
+    fn refused(&self, denied: &Denied) -> AdminError {
+        metrics::counter!(metric::REFUSALS, "reason" => "admin_denied").increment(1);
+        let text = format!("the role `{}` may not do this: {}", self.who.role, denied.reason);
+        AdminError(StatusCode::FORBIDDEN, text)
+    }
+
+    /// The level that everything shown must lie in; `None`: all.
+    pub(crate) fn scope(&self) -> Option<&TenantPath> {
+        self.who.tenant.as_ref()
+    }
+
+    /// Whether things of that tenant are shown at all.
+    pub(crate) fn sees(&self, tenant: &str) -> bool {
+        let Some(scope) = self.scope() else { return true };
+        TenantPath::parse(tenant).is_ok_and(|tenant| tenant.is_within(scope))
+    }
+}
+
+/// The credential is no administrator's.
+enum Unproven {
+    /// Nobody could be: the owner set no token, and no key fits.
+    Closed,
+    Wrong,
+}
+
+fn prove(running: &Running, world: &World, request: &Request) -> Result<Administrator, Unproven> {
+    // The token of the present revision: a reload that changes it locks the old one out.
+    let token = world.settings.admin.token.as_ref().ok_or(Unproven::Closed)?;
+    let presented =
+        request.headers().get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    let presented = presented.ok_or(Unproven::Wrong)?;
+    if presented.ct_eq(token.expose()).into() {
+        return Ok(Administrator { id: KeyId(OWNER.into()), tenant: None, role: OWNER.into() });
+    }
+    let key = std::str::from_utf8(presented).ok().and_then(|text| api_key::parse(text).ok()).ok_or(Unproven::Wrong)?;
+    running.keyring.administrator(&key, &world.peppers, clock::unix_ms()).map_err(|fault| {
+        metrics::counter!(metric::REFUSALS, "reason" => fault.code()).increment(1);
+        Unproven::Wrong
+    })
+}
+
+/// Lets a request through to its handler, with its [`Authority`], and notes changes and refusals on the audit log.
+pub(super) async fn guard(
+    State((running, action)): State<(Arc<Running>, Action)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let world = running.world.load_full();
+    let who = match prove(&running, &world, &request) {
+        Ok(who) => Arc::new(who),
+        Err(Unproven::Closed) => return nothing_here().await.into_response(),
+        Err(Unproven::Wrong) => {
+            metrics::counter!(metric::REFUSALS, "reason" => "admin_token").increment(1);
+            let text = "send the owner's token or an administrator's key as `authorization: Bearer ...`".to_owned();
+            return AdminError(StatusCode::UNAUTHORIZED, text).into_response();
+        }
+    };
+    let authority = Authority { who: Arc::clone(&who), world };
+    let about = Resource { deployment: action.is_of_deployment(), ..Resource::default() };
+    let path = request.uri().path().to_owned();
+    let response = match authority.may(action, &about) {
+        Ok(()) => {
+            request.extensions_mut().insert(authority);
+            next.run(request).await
+        }
+        Err(refused) => refused.into_response(),
+    };
+    if action.is_change() || response.status() == StatusCode::FORBIDDEN {
+        note(&running, &who, action, &path, response.status());
+    }
+    response
+}
+
+/// The journal refuses calls where it is full, and says so: the answer to an administrator stands all the same, and what
+/// was changed is noted from the store too.
+fn note(running: &Running, who: &Administrator, action: Action, path: &str, status: StatusCode) {
+    let note = journal::note("admin_action", clock::unix_ms())
+        .with("who", &who.id)
+        .with("role", &who.role)
+        .with("action", &action.name())
+        .with("path", &path)
+        .with("status", &status.as_u16());
+    if running.journal.note(note).is_err() {
+        tracing::error!(action = action.name(), "an administrator's action could not be noted");
+    }
+}
