@@ -1,8 +1,8 @@
 //! The admin listener: health, readiness and metrics for everybody who reaches it; keys, usage and audit for
 //! administrators.
 //!
-//! Start at [`route::table`], which has every route with its action, and at [`authority`], which says who may do it. The
-//! owner has the token of `admin.token`; without one configured, only the open routes answer.
+//! Start at [`route::table`], which has every route with its action, and at [`authority`], which says who may do it.
+//! The owner has the token of `admin.token`; without one configured, only the open routes answer.
 
 mod action;
 mod authority;

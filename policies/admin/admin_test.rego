@@ -61,3 +61,26 @@ test_nothing_is_allowed_to_nobody if {
 	not _ask({"tenant": "acme"}, "keys.read", {"tenant": "acme"}).allow
 	admin.decision.rule == "default_deny" with input as {}
 }
+
+test_an_auditor_reads_and_changes_nothing if {
+	every action in ["keys.read", "tenants.read", "policy.read", "audit.verify", "usage.read"] {
+		_ask(_everywhere("auditor"), action, {}).allow
+	}
+	every action in ["keys.revoke", "tenants.change", "policy.change", "issuers.rotate", "admins.change"] {
+		not _ask(_everywhere("auditor"), action, {}).allow
+	}
+}
+
+test_only_an_owner_makes_administrators if {
+	_ask(_everywhere("owner"), "admins.change", {"deployment": true}).allow
+	_ask(_acme("owner"), "admins.change", {"tenant": "acme/x"}).allow
+	not _ask(_acme("owner"), "admins.change", {"deployment": true}).allow
+	every role in ["security", "finance", "developer", "auditor"] {
+		not _ask(_everywhere(role), "admins.change", {"tenant": "acme"}).allow
+	}
+}
+
+test_the_scope_is_told_before_the_role if {
+	decision := _ask(_acme("auditor"), "keys.create", {"tenant": "globex"})
+	decision.reason == "outside_tenant"
+}

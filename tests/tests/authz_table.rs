@@ -155,23 +155,83 @@ fn call(route: &Value, key: &str, model: &str) -> Request {
     Request { method: method.into(), ..Request::post(path, key, body) }
 }
 
+/// The keys of the data plane's columns.
+struct Keys {
+    good: String,
+    admin: String,
+    expired: String,
+    revoked: String,
+    elsewhere: String,
+    other_model: String,
+    suspended: String,
+    bare: String,
+    out: String,
+    small: String,
+}
+
+impl Keys {
+    async fn make(gateway: &Gateway) -> Self {
+        let (revoked_id, revoked) = key(gateway, &["--tenant", "acme"]).await;
+        gateway.weir(&["key", "revoke", &revoked_id]).await;
+        let of = async |words: &[&str]| key(gateway, words).await.1;
+        let keys = Self {
+            good: gateway.key("acme").await.secret,
+            admin: of(&["--admin", "owner"]).await,
+            expired: of(&["--tenant", "acme", "--expires-in", "1s"]).await,
+            revoked,
+            elsewhere: of(&["--tenant", "acme", "--ip", "192.0.2.0/24"]).await,
+            other_model: of(&["--tenant", "acme", "--model", "other"]).await,
+            suspended: of(&["--tenant", "acme", "--role", "suspended"]).await,
+            bare: of(&["--tenant", "bare"]).await,
+            out: of(&["--tenant", "out/team"]).await,
+            small: of(&["--tenant", "small"]).await,
+        };
+        gateway.weir(&["tenant", "create", "out/team"]).await;
+        gateway.weir(&["tenant", "disable", "out/team"]).await;
+        keys
+    }
+}
+
+/// Every control, for one endpoint.
+fn controls(route: &Value, keys: &Keys, limited: &str, narrow: &str) -> Vec<Control> {
+    let good = &keys.good;
+    let unknown = format!("{}0000", &good[..good.len() - 4]);
+    let with = |key: &str| call(route, key, "mock");
+    let mut huge = with(&keys.good);
+    huge.body = vec![b' '; 70_000].into();
+    let control = |name, request| Control { name, request };
+    vec![
+        control("allowed", with(&keys.good)),
+        control("no credential", with(&keys.good).without("authorization")),
+        control("basic scheme", with(&keys.good).without("authorization").header("authorization", "Basic dTpw")),
+        control("mistyped key", with(&unknown)),
+        control("administrator's key", with(&keys.admin)),
+        control("expired key", with(&keys.expired)),
+        control("revoked key", with(&keys.revoked)),
+        control("two credentials", with(&keys.good).header("x-api-key", &keys.elsewhere)),
+        control(
+            "key in the URL",
+            Request { path: format!("{}?key={}", text(route, "path"), keys.good), ..with(&keys.good) },
+        ),
+        control("disabled tenant", with(&keys.out)),
+        control("address out of scope", with(&keys.elsewhere)),
+        control("endpoint out of scope", with(narrow)),
+        control("key of other models", with(&keys.other_model)),
+        control("suspended by policy", with(&keys.suspended)),
+        control("tenant without grants", with(&keys.bare)),
+        control("unknown model", call(route, &keys.good, "nobody")),
+        control("too large a body", huge),
+        control("tokens used up", with(&keys.small)),
+        control("first of one a minute", with(limited)),
+        control("request limit", with(limited)),
+    ]
+}
+
 #[tokio::test]
 async fn every_endpoint_with_every_control() {
     let endpoints = routes("data").await;
     let (upstream, mut gateway) = gateway(&endpoints).await;
-    let good = gateway.key("acme").await.secret;
-    let (_, admin) = key(&gateway, &["--admin", "owner"]).await;
-    let (_, expired) = key(&gateway, &["--tenant", "acme", "--expires-in", "1s"]).await;
-    let (id, revoked) = key(&gateway, &["--tenant", "acme"]).await;
-    gateway.weir(&["key", "revoke", &id]).await;
-    let (_, elsewhere) = key(&gateway, &["--tenant", "acme", "--ip", "192.0.2.0/24"]).await;
-    let (_, other_model) = key(&gateway, &["--tenant", "acme", "--model", "other"]).await;
-    let (_, suspended) = key(&gateway, &["--tenant", "acme", "--role", "suspended"]).await;
-    let (_, bare) = key(&gateway, &["--tenant", "bare"]).await;
-    let (_, out) = key(&gateway, &["--tenant", "out/team"]).await;
-    gateway.weir(&["tenant", "create", "out/team"]).await;
-    gateway.weir(&["tenant", "disable", "out/team"]).await;
-    let (_, small) = key(&gateway, &["--tenant", "small"]).await;
+    let keys = Keys::make(&gateway).await;
     let mut own = Vec::new();
     for route in &endpoints {
         let name = text(route, "asks");
@@ -179,39 +239,13 @@ async fn every_endpoint_with_every_control() {
         let other = endpoints.iter().map(|other| text(other, "asks")).find(|other| *other != name).unwrap();
         own.push((limited, key(&gateway, &["--tenant", "acme", "--endpoint", other]).await.1));
     }
-    let unknown = format!("{}{}", &good[..good.len() - 4], "0000");
     gateway.spawn().await;
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     let mut rows = Vec::new();
     let mut asked = 0;
     let mut names: Vec<Column> = Vec::new();
     for (route, (limited, narrow)) in endpoints.iter().zip(&own) {
-        let with = |key: &str| call(route, key, "mock");
-        let mut huge = with(&good);
-        huge.body = vec![b' '; 70_000].into();
-        let control = |name, request| Control { name, request };
-        let controls = [
-            control("allowed", with(&good)),
-            control("no credential", with(&good).without("authorization")),
-            control("basic scheme", with(&good).without("authorization").header("authorization", "Basic dTpw")),
-            control("mistyped key", with(&unknown)),
-            control("administrator's key", with(&admin)),
-            control("expired key", with(&expired)),
-            control("revoked key", with(&revoked)),
-            control("two credentials", with(&good).header("x-api-key", &elsewhere)),
-            control("key in the URL", Request { path: format!("{}?key={good}", text(route, "path")), ..with(&good) }),
-            control("disabled tenant", with(&out)),
-            control("address out of scope", with(&elsewhere)),
-            control("endpoint out of scope", with(narrow)),
-            control("key of other models", with(&other_model)),
-            control("suspended by policy", with(&suspended)),
-            control("tenant without grants", with(&bare)),
-            control("unknown model", call(route, &good, "nobody")),
-            control("too large a body", huge),
-            control("tokens used up", with(&small)),
-            control("first of one a minute", with(limited)),
-            control("request limit", with(limited)),
-        ];
+        let controls = controls(route, &keys, limited, narrow);
         let mut cells = Vec::new();
         names = controls.iter().map(|control| column(control.name, "")).collect();
         for control in controls {

@@ -145,8 +145,8 @@ pub(super) async fn guard(
     response
 }
 
-/// The journal refuses calls where it is full, and says so: the answer to an administrator stands all the same, and what
-/// was changed is noted from the store too.
+/// The journal refuses calls where it is full, and says so: the answer to an administrator stands all the same, and
+/// what was changed is noted from the store too.
 fn note(running: &Running, who: &Administrator, action: Action, path: &str, status: StatusCode) {
     let note = journal::note("admin_action", clock::unix_ms())
         .with("who", &who.id)

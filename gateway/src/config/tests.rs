@@ -27,7 +27,7 @@ fn environment(name: &str) -> Option<String> {
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    for inner in ["tls", "secrets", "models", "policies"] {
+    for inner in ["tls", "secrets", "models", "policies", "admin_policy"] {
         std::fs::create_dir(path.join(inner)).unwrap();
     }
     for name in

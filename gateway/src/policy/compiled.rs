@@ -168,10 +168,13 @@ impl Compiled {
     /// # Errors
     /// Whatever is not a clear allow.
     pub fn decide_document(&self, input: Value) -> Result<Permit, Denied> {
-        let Compiled::Rego(rego) = self;
-        match rego.engines.answer(input) {
-            Ok(decision) => judge(&decision, &rego.entrypoint, "").verdict,
-            Err(unanswered) => Err(Denied::without_rule(unanswered.by, &rego.entrypoint, unanswered.text)),
+        let (answer, entrypoint) = match self {
+            Compiled::Rego(rego) => (rego.engines.answer(input), &rego.entrypoint),
+            Compiled::Wasm(module) => (module.answer(&input), &module.entrypoint),
+        };
+        match answer {
+            Ok(decision) => judge(&decision, entrypoint, "").verdict,
+            Err(unanswered) => Err(Denied::without_rule(unanswered.by, entrypoint, unanswered.text)),
         }
     }
 

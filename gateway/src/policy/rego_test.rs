@@ -33,7 +33,8 @@ fn every_policys_tests_hold_and_every_line_is_covered() {
 #[test]
 fn the_shipped_policies_are_those_of_the_folder() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
-    for (name, text) in source::shipped("data.weir.abac.decision") {
+    let entrypoints = ["data.weir.abac.decision", "data.weir.admin.decision"];
+    for (name, text) in entrypoints.into_iter().flat_map(source::shipped) {
         assert_eq!(*text, std::fs::read_to_string(folder.join(name)).unwrap());
     }
 }
