@@ -51,7 +51,10 @@ _in_scope if not input.subject.tenant
 # Of a tenant: the tenant itself and what lies below it.
 _in_scope if input.resource.tenant == input.subject.tenant
 
-_in_scope if startswith(input.resource.tenant, concat("", [input.subject.tenant, "/"]))
+_in_scope if {
+	tenant := input.resource.tenant
+	startswith(tenant, concat("", [input.subject.tenant, "/"]))
+}
 
 # A question about no tenant in particular, such as for a list, which then holds the administrator's own alone.
 _in_scope if {
