@@ -11,7 +11,8 @@ use weir::clock;
 use weir::config::settings::{LimitRule, PolicyEngine, PolicySettings, TenantRule};
 use weir::identity::{KeyId, Subject, TenantPath};
 use weir::limits::{LimitRules, Limits};
-use weir::policy::{self, Compiled, Input};
+use weir::policy::input::ClientInput;
+use weir::policy::{self, CandidateInput, Compiled, Input, RequestInput};
 
 /// Rounds of each measurement; the fastest of five is printed.
 const ROUNDS: u32 = 20_000;
@@ -26,34 +27,86 @@ fn main() -> anyhow::Result<()> {
         credential: weir::identity::CredentialKind::ApiKey,
         vouchers: Arc::default(),
         roles: ["developer".into()].into(),
-        attributes: Arc::new(BTreeMap::from([("environment".to_owned(), "production".to_owned())])),
+        attributes: Arc::new(BTreeMap::from([
+            ("region".to_owned(), "eu".to_owned()),
+            ("data_class".to_owned(), "internal".to_owned()),
+        ])),
     };
-    policies(&tenants, &subject)?;
+    policies(&subject)?;
     limits(&tenants, &subject);
     Ok(())
 }
 
-fn policies(tenants: &[TenantRule], subject: &Subject) -> anyhow::Result<()> {
-    let entrypoint = "data.weir.authz.decision".to_owned();
-    let settings = PolicySettings {
-        path: None,
-        data: None,
-        entrypoint,
-        timeout: Duration::from_millis(50),
-        engine: PolicyEngine::Auto,
+/// Tenants whose grants and rules are data of the policy.
+const TENANTS: usize = 1_000;
+
+fn policies(subject: &Subject) -> anyhow::Result<()> {
+    let mut grants = serde_json::Map::new();
+    let (mut networks, mut tools) = (serde_json::Map::new(), serde_json::Map::new());
+    for path in (0..TENANTS).map(|number| format!("tenant-{number}")).chain(["acme".to_owned()]) {
+        grants.insert(path.clone(), serde_json::json!(["small", "big-*", "m*"]));
+        networks.insert(path.clone(), serde_json::json!(["10.0.0.0/8", "192.0.2.0/24"]));
+        tools.insert(path, serde_json::json!(["get_weather"]));
+    }
+    let rules = serde_json::json!({
+        "roles": {"developer": {"endpoints": ["models", "chat_completions"]}},
+        "models": {"report-analysis": {"department": ["finance"]}},
+        "hours": {"contractor": {"weekdays": [1, 2], "from": 8, "to": 18}},
+        "networks": networks, "tools": tools, "residency": "region",
+        "data_classes": {"secret": ["secret"], "internal": ["secret", "internal"]},
+        "token_caps": {"intern": {"refuse_above": 512}, "developer": {"max_tokens": 4096}},
+    });
+    let data = serde_json::json!({"weir": {"grants": grants, "rules": rules}});
+    let tools = ["get_weather".to_owned()];
+    let candidate = |deployment, region, data_class| CandidateInput {
+        deployment,
+        provider: "openai",
+        region: Some(region),
+        owner: None,
+        data_class: Some(data_class),
     };
-    let remembered = policy::prepare(&settings, tenants)?;
-    // The same rules, read in a way that the scan can't follow.
-    let shipped = policy::source::shipped("data.weir.authz.decision").first();
-    let (name, text) = shipped.ok_or_else(|| anyhow::anyhow!("no policy ships"))?;
-    let text = text.replace("input.request.model", "input[\"request\"].model") + "\n_all := input\n";
-    let evaluated = Compiled::new(vec![((*name).to_owned(), text)], vec![policy::grants(tenants)], &settings)?;
-    let input = Input::visible(subject, None, "big-7b");
-    anyhow::ensure!(remembered.uncacheable().is_none() && evaluated.uncacheable().is_some());
-    measure("build the policy's input", || drop(black_box(input.to_value())));
-    measure("decide, evaluated", || drop(black_box(evaluated.decide(&input))));
-    measure("decide, remembered", || drop(black_box(remembered.decide(&input))));
+    let candidates = [candidate("own", "eu", "internal"), candidate("other", "us", "public")];
+    let visible = Input::visible(subject, None, "big-7b");
+    let input = Input {
+        request: RequestInput { endpoint: "chat_completions", max_tokens: Some(64), tools: &tools, ..visible.request },
+        candidates: &candidates,
+        client: ClientInput { ip: Some([192, 0, 2, 7].into()), user_agent: Some("openai-python") },
+        now_ms: 1_790_000_000_000,
+        ..visible
+    };
+    percentiles("build the document `input`", &mut || drop(black_box(input.to_value())));
+    for entrypoint in ["data.weir.authz.decision", "data.weir.abac.decision"] {
+        let settings = PolicySettings {
+            path: None,
+            data: None,
+            entrypoint: entrypoint.to_owned(),
+            timeout: Duration::from_millis(50),
+            engine: PolicyEngine::Auto,
+        };
+        let sources = policy::source::shipped(entrypoint).iter();
+        let sources = sources.map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        let policy = Compiled::new(sources, vec![data.clone()], &settings)?;
+        anyhow::ensure!(policy.decide(&input).is_ok(), "{:?}", policy.decide(&input));
+        let (name, engine) = (entrypoint.trim_start_matches("data.weir."), policy.engine());
+        percentiles(&format!("{name}, evaluated ({engine})"), &mut || drop(black_box(policy.answer(input.to_value()))));
+        percentiles(&format!("{name}, remembered"), &mut || drop(black_box(policy.decide(&input))));
+    }
     Ok(())
+}
+
+/// Times each call alone.
+fn percentiles(what: &str, once: &mut dyn FnMut()) {
+    let mut times: Vec<Duration> = (0..ROUNDS)
+        .map(|_| {
+            let begun = clock::instant();
+            once();
+            begun.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    let at = |per_mille: usize| times.get(times.len().saturating_mul(per_mille).div_euclid(1_000));
+    let us = |time: Option<&Duration>| time.copied().unwrap_or_default().as_secs_f64() * 1e6;
+    println!("{what:<34} p50 {:>7.2} us   p99 {:>7.2} us", us(at(500)), us(at(990)));
 }
 
 fn limits(tenants: &[TenantRule], subject: &Subject) {

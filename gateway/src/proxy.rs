@@ -219,7 +219,7 @@ fn decide(
         .collect();
     let mut input = Input::of_call(caller, envelope, &envelope.model, &candidates, estimate);
     if x.policy.reads_all(&x.world.policy, &caller.subject) {
-        // Only a policy that is evaluated for each call can read this.
+        // Only a policy that reads more than who asks for which model can read this.
         let left = x.running.limits.remaining(&x.world.limits, &caller.subject, clock::instant());
         input.client =
             ClientInput { ip: request::peer(session), user_agent: request::user_agent(session.req_header()) };

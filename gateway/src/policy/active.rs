@@ -177,8 +177,8 @@ impl Active {
 
     /// Whether a policy that decides about this caller reads more of a call than who asks for which model.
     pub fn reads_all(&self, own: &Compiled, subject: &Subject) -> bool {
-        let all = |revision: &Arc<Revision>| revision.checked.compiled.uncacheable().is_some();
-        own.uncacheable().is_some()
+        let all = |revision: &Arc<Revision>| revision.checked.compiled.reads_more();
+        own.reads_more()
             || self.members.iter().any(|member| member.covers(subject) && member.of(subject).is_some_and(all))
     }
 

@@ -124,7 +124,7 @@ impl Compiled {
     ) -> Result<Self, PolicyFault> {
         let strict = load(sources, data, settings, OnError::Fail)?;
         let lenient = load(sources, data, settings, OnError::Undefined)?;
-        let uncacheable = reads::check(strict.engine.clone().get_modules().iter().map(AsRef::as_ref)).err();
+        let read = reads::check(strict.engine.clone().get_modules().iter().map(AsRef::as_ref));
         let entrypoint = settings.entrypoint.clone();
         let machine = match settings.engine {
             PolicyEngine::Interpreter => Err(Interpreted::Setting),
@@ -133,7 +133,10 @@ impl Compiled {
         };
         let mut engines = Engines::interpreted(strict, lenient, entrypoint.clone(), settings.timeout);
         engines.trust(machine, probes);
-        let cache = uncacheable.is_none().then(Cache::new);
+        let (cache, uncacheable) = match read {
+            Ok(members) => (Some(Cache::new(members)), None),
+            Err(why) => (None, Some(why)),
+        };
         Ok(Compiled::Rego(Rego { engines, entrypoint, cache, uncacheable }))
     }
 
@@ -212,6 +215,14 @@ impl Compiled {
         match self {
             Compiled::Rego(rego) => rego.uncacheable.as_ref(),
             Compiled::Wasm(module) => Some(&module.uncacheable),
+        }
+    }
+
+    /// Whether it reads more of a call than who asks for which model.
+    pub fn reads_more(&self) -> bool {
+        match self {
+            Compiled::Rego(rego) => rego.cache.as_ref().is_none_or(Cache::reads_more),
+            Compiled::Wasm(_) => true,
         }
     }
 

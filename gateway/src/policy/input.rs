@@ -150,6 +150,11 @@ impl<'a> Input<'a> {
         }
     }
 
+    /// The moment, as most rules want it.
+    pub(super) fn moment(&self) -> Moment {
+        Moment::at(self.now_ms)
+    }
+
     /// The document `input`.
     pub fn to_value(&self) -> Value {
         object([
@@ -228,16 +233,27 @@ impl ClientInput<'_> {
     }
 }
 
-/// The moment, and what most rules want of it: weekday (1 is Monday) and hour, UTC.
+/// What most rules want of a moment, UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Moment {
+    /// 1 is Monday.
+    pub(super) weekday: u64,
+    /// 0 to 23.
+    pub(super) hour: u64,
+}
+
+impl Moment {
+    fn at(now_ms: u64) -> Self {
+        let hours = now_ms / 3_600_000;
+        // 1970 began on a Thursday.
+        let weekday = (hours / 24).saturating_add(3) % 7;
+        Self { weekday: weekday.saturating_add(1), hour: hours % 24 }
+    }
+}
+
 fn time_value(now_ms: u64) -> Value {
-    let hours = now_ms / 3_600_000;
-    // 1970 began on a Thursday.
-    let weekday = (hours / 24).saturating_add(3) % 7;
-    object([
-        ("ns", now_ms.saturating_mul(1_000_000).into()),
-        ("weekday", weekday.saturating_add(1).into()),
-        ("hour", (hours % 24).into()),
-    ])
+    let Moment { weekday, hour } = Moment::at(now_ms);
+    object([("ns", now_ms.saturating_mul(1_000_000).into()), ("weekday", weekday.into()), ("hour", hour.into())])
 }
 
 fn object<'a>(members: impl IntoIterator<Item = (&'a str, Value)>) -> Value {

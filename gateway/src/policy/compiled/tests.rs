@@ -4,9 +4,10 @@ use std::thread;
 
 use proptest::prelude::*;
 
+use super::super::input::ClientInput;
 use super::super::input::tests::subject;
 use super::super::permit::DeniedBy;
-use super::super::{Input, RequestInput, grants, prepare};
+use super::super::{CandidateInput, Input, RequestInput, grants, prepare, source};
 use super::*;
 use crate::config::settings::{LimitRule, TenantRule};
 use crate::identity::{KeyId, Subject, TenantPath};
@@ -145,9 +146,9 @@ fn a_redaction_obligation_is_on_the_permit() {
 #[test]
 fn a_policy_that_reads_anything_else_is_never_remembered() {
     let reads = [
-        "input.request.stream == false",
+        "input.time.ns == 0",
         "input.estimate.nano == 0",
-        "count(input.resource.candidates) == 0",
+        "count(input.resource) > 0",
         "not input.budget.tokens_remaining",
         "x := input; x.request.n == 1",
         "some member; input[member].n == 1",
@@ -180,6 +181,62 @@ fn the_cache_is_bounded() {
     let before = cached(&policy);
     assert!(policy.decide(&ask(&acme, &long)).is_ok());
     assert_eq!(cached(&policy), before);
+}
+
+/// Everything that the shipped attribute rules can be switched on by.
+fn attribute_rules() -> serde_json::Value {
+    serde_json::json!({"weir": {"grants": {"acme": ["*"]}, "rules": {
+        "hours": {"clerk": {"weekdays": [1, 2, 3, 4, 5], "from": 8, "to": 18}},
+        "networks": {"acme/research": ["192.0.2.0/24"]},
+        "tools": {"acme": ["get_weather"]},
+        "token_caps": {"clerk": {"refuse_above": 100, "max_tokens": 50}},
+        "data_classes": {"public": ["public", "internal"]},
+    }}})
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Calls that differ in any one thing that a rule reads never share a decision.
+    #[test]
+    fn remembered_decisions_of_attribute_rules_equal_evaluated_ones(
+        asks in proptest::collection::vec((0..2_usize, 0..2_usize, 0..4_usize, 0..3_u64, 0..3_usize, 0..4_usize), 1..40)
+    ) {
+        static POLICY: std::sync::OnceLock<Compiled> = std::sync::OnceLock::new();
+        let policy = POLICY.get_or_init(|| {
+            let settings = PolicySettings { entrypoint: "data.weir.abac.decision".to_owned(), ..settings() };
+            let sources = source::shipped(&settings.entrypoint).iter();
+            let sources = sources.map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+            Compiled::new(sources, vec![attribute_rules()], &settings).unwrap()
+        });
+        let Compiled::Rego(rego) = policy else { panic!("it is text") };
+        let tools = ["get_weather".to_owned(), "exec".to_owned()];
+        let candidate = |data_class| CandidateInput {
+            deployment: "d", provider: "openai", region: None, owner: None, data_class,
+        };
+        for (tenant, role, ip, day, tokens, mix) in asks {
+            let mut subject = subject(["acme", "acme/research"][tenant], [&[][..], &["clerk"]][role]);
+            subject.attributes = std::sync::Arc::new([("data_class".to_owned(), "public".to_owned())].into());
+            let ips = [None, Some([192, 0, 2, 7].into()), Some([203, 0, 113, 9].into()), Some([1, 1, 1, 1].into())];
+            let candidates = [candidate(Some("public")), candidate(None)];
+            let input = Input {
+                client: ClientInput { ip: ips[ip], user_agent: None },
+                // Thursday, Friday and Saturday, at a different hour each.
+                now_ms: day * (86_400 + 7_200) * 1_000,
+                candidates: &candidates[..mix % 3],
+                request: RequestInput {
+                    max_tokens: [None, Some(64), Some(101)][tokens],
+                    tools: &tools[..mix / 2],
+                    ..ask(&subject, "small").request
+                },
+                ..ask(&subject, "small")
+            };
+            let evaluated = rego.evaluate(&input).0;
+            prop_assert_eq!(policy.decide(&input), evaluated.clone());
+            prop_assert_eq!(policy.decide(&input), evaluated);
+        }
+        prop_assert!(cached(policy).unwrap() > 0);
+    }
 }
 
 proptest! {
