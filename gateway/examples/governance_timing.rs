@@ -70,7 +70,7 @@ fn policies(subject: &Subject) -> anyhow::Result<()> {
     let input = Input {
         request: RequestInput { endpoint: "chat_completions", max_tokens: Some(64), tools: &tools, ..visible.request },
         candidates: &candidates,
-        client: ClientInput { ip: Some([192, 0, 2, 7].into()), user_agent: Some("openai-python") },
+        client: ClientInput { ip: Some([192, 0, 2, 7].into()), ..ClientInput::default() },
         now_ms: 1_790_000_000_000,
         ..visible
     };

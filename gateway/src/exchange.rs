@@ -14,6 +14,7 @@ use crate::identity::KeyId;
 use crate::identity::keyring::Identified;
 use crate::journal::JournalPermit;
 use crate::limits::{Reservation, Slot};
+use crate::origin::Origin;
 use crate::policy::Active;
 use crate::policy::obligation::Obligations;
 use crate::refusal::Refusal;
@@ -178,6 +179,8 @@ pub struct Exchange {
     pub born_ms: u64,
     /// Counts the call as running until it is settled.
     pub guard: InFlight,
+    /// Where it comes from.
+    pub origin: Origin,
     /// The endpoint.
     pub endpoint: Option<Endpoint>,
     /// Public id of the key that was presented, also where it was refused.
@@ -215,6 +218,7 @@ impl Exchange {
             born: clock::instant(),
             born_ms,
             guard,
+            origin: Origin::default(),
             endpoint: None,
             key: None,
             caller: None,

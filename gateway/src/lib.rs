@@ -11,6 +11,7 @@ pub mod identity;
 pub mod journal;
 pub mod key_notes;
 pub mod limits;
+pub mod origin;
 pub mod policy;
 pub mod privacy;
 pub mod providers;

@@ -24,6 +24,7 @@ use crate::identity::keyring::Identified;
 use crate::identity::{caller, credential, metadata, scope, token_endpoint};
 use crate::limits::estimate::{self, Estimate};
 use crate::limits::{Reservation, Slot, headers};
+use crate::origin::Origin;
 use crate::policy::input::{BudgetInput, CandidateInput, ClientInput};
 use crate::policy::{Input, Permit};
 use crate::refusal::Refusal;
@@ -54,19 +55,19 @@ impl Gateway {
             return Err(Refusal::Draining);
         }
         // 3. The endpoint comes before identity: a wrong path is no secret, and it decides what is read further on.
+        x.origin = Origin::of(session, &x.world.settings);
         x.endpoint = Some(request::endpoint(session.req_header())?);
         request::check_framing(session)?;
         // 4. Identity, from the head alone: strangers must not make us read their bodies.
         let head = session.req_header();
-        let presented = credential::presented(&head.headers, head.uri.query())?;
+        let parameter = x.world.settings.key_parameter.as_deref();
+        let presented = credential::presented(&head.headers, head.uri.query(), parameter)?;
         x.key = presented.public_id();
         let caller = caller::identify(&self.running, &x.world, &presented, clock::unix_ms()).await?;
         x.key = Some(caller.subject.key.clone());
         if let Some(gate) = &caller.gate {
-            // The socket's own address: no header of a client decides what it may do.
-            let ip = request::peer(session);
             let endpoint = x.endpoint.map_or("", Endpoint::name);
-            gate.admits(&scope::Entry { endpoint, ip, environment: None })?;
+            gate.admits(&scope::Entry { endpoint, ip: x.origin.ip, environment: x.origin.environment.as_deref() })?;
         }
         // 5. What the head says of the body, before it is paid for with a limit.
         request::check_head(session.req_header(), x.endpoint, x.world.settings.request)?;
@@ -221,8 +222,9 @@ fn decide(
     if x.policy.reads_all(&x.world.policy, &caller.subject) {
         // Only a policy that reads more than who asks for which model can read this.
         let left = x.running.limits.remaining(&x.world.limits, &caller.subject, clock::instant());
-        input.client =
-            ClientInput { ip: request::peer(session), user_agent: request::user_agent(session.req_header()) };
+        let user_agent = request::user_agent(session.req_header());
+        input.client = ClientInput { ip: x.origin.ip, geo: x.origin.geo.as_deref(), user_agent };
+        input.request.environment = x.origin.environment.as_deref();
         input.now_ms = x.born_ms;
         input.budget = BudgetInput { tokens_remaining: left.map(|standing| standing.remaining) };
     }

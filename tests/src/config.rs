@@ -17,6 +17,8 @@ pub struct Config {
     models: Vec<(String, Vec<String>)>,
     sections: Vec<String>,
     tls: bool,
+    listener: String,
+    keys: String,
 }
 
 impl Config {
@@ -60,6 +62,20 @@ impl Config {
         self
     }
 
+    /// Adds keys of the listener, like `environment: production`.
+    #[must_use]
+    pub fn listener(mut self, keys: &str) -> Self {
+        self.listener = comma(keys);
+        self
+    }
+
+    /// Adds keys about API keys, like `query_parameter: key`.
+    #[must_use]
+    pub fn keys(mut self, keys: &str) -> Self {
+        self.keys = comma(keys);
+        self
+    }
+
     /// Adds a top-level section, like `retry: { attempts_max: 1 }`.
     #[must_use]
     pub fn section(mut self, yaml: &str) -> Self {
@@ -73,10 +89,11 @@ impl Config {
     /// Never: memory takes every write.
     pub fn yaml(&self, port: u16, admin_port: u16) -> String {
         let files = if self.tls { ", tls: { cert: ./cert.pem, key: ./key.pem }" } else { "" };
+        let (listener, keys) = (&self.listener, &self.keys);
         let mut text = format!(
-            "listen: [{{ address: \"127.0.0.1:{port}\"{files} }}]\n\
+            "listen: [{{ address: \"127.0.0.1:{port}\"{files}{listener} }}]\n\
              admin: {{ listen: \"127.0.0.1:{admin_port}\", token: \"file:./admin_token\" }}\ndata: ./data\n\
-             threads: 2\nkeys: {{ pepper: \"file:./pepper\" }}\nprices: ./prices.yaml\n"
+             threads: 2\nkeys: {{ pepper: \"file:./pepper\"{keys} }}\nprices: ./prices.yaml\n"
         );
         if !self.sections.iter().any(|section| section.starts_with("shutdown")) {
             text.push_str("shutdown: { drain_s: 5 }\n");

@@ -29,6 +29,7 @@ mod lifecycle;
 mod limits;
 mod oauth;
 mod oracle;
+mod origin;
 mod passing;
 mod paths;
 mod policy;

@@ -26,6 +26,9 @@ const ROLE_BYTES_MAX: usize = 64;
 /// Roles, and models, of one key at most.
 const LIST_MAX: usize = 64;
 
+/// What an administrator's key has none of.
+const NOT_FOR_ADMINS: [&str; 6] = ["service", "roles", "models", "endpoints", "ips", "environments"];
+
 /// Arguments of `weir key`.
 #[derive(Debug, clap::Args)]
 pub struct KeyArgs {
@@ -78,7 +81,7 @@ pub struct CreateArgs {
     #[arg(long)]
     pub service: bool,
     /// An administrator's key, for the admin API alone: owner, security, finance, developer or auditor
-    #[arg(long, value_name = "ROLE", conflicts_with_all = ["service", "roles", "models", "endpoints", "ips"])]
+    #[arg(long, value_name = "ROLE", conflicts_with_all = NOT_FOR_ADMINS)]
     pub admin: Option<String>,
     /// Where it may be used
     #[command(flatten)]
@@ -97,12 +100,15 @@ pub struct ScopeArgs {
     /// A client address or CIDR range that it may be used from; may be repeated
     #[arg(long = "ip", value_name = "RANGE")]
     pub ips: Vec<String>,
+    /// A listener's environment that it may be used in; may be repeated
+    #[arg(long = "environment", value_name = "NAME")]
+    pub environments: Vec<String>,
 }
 
 impl ScopeArgs {
     fn scopes(&self) -> Scopes {
         let list = |texts: &[String]| (!texts.is_empty()).then(|| texts.to_vec());
-        Scopes { endpoints: list(&self.endpoints), ips: list(&self.ips), environments: None }
+        Scopes { endpoints: list(&self.endpoints), ips: list(&self.ips), environments: list(&self.environments) }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Reads secrets and looks at the files that the configuration names; opens no socket and writes nothing.
 
+mod client;
 mod identity;
 mod models;
 mod tenants;
@@ -78,6 +79,8 @@ impl Check<'_> {
             admin,
             data: self.data(root),
             threads: root.int("threads").map_or_else(cores, to_usize),
+            key_parameter: self.key_parameter(&root.section("keys")),
+            client: self.client(&root.section("client")),
             peppers: self.peppers(root),
             tenants,
             issuers,
@@ -102,7 +105,7 @@ impl Check<'_> {
         let Some(Node::List(list)) = root.get("listen") else {
             let address = address(root, "listen");
             self.plain(root.at("listen"), address, false);
-            return vec![Listener { address, tls: None }];
+            return vec![Listener { address, tls: None, environment: None }];
         };
         if list.is_empty() {
             self.fault(root.at("listen"), Wrong::EmptyList);
@@ -115,7 +118,8 @@ impl Check<'_> {
             if let Some((other, _)) = listeners.iter().find(|(_, other)| clash(address, other.address)) {
                 self.fault(section.at("address"), Wrong::PortClash { address, other: other.clone() });
             }
-            listeners.push((section.path, Listener { address, tls }));
+            let environment = section.text("environment").map(Into::into);
+            listeners.push((section.path, Listener { address, tls, environment }));
         }
         listeners.into_iter().map(|(_, listener)| listener).collect()
     }

@@ -69,6 +69,15 @@ pub enum Wrong {
         /// What stands there.
         got: &'static str,
     },
+    /// No address and no range of addresses.
+    #[error("`{0}` is no address and no CIDR range such as `10.0.0.0/8`")]
+    NetRange(String),
+    /// No name of a header.
+    #[error("`{0}` is no header's name")]
+    HeaderName(String),
+    /// A parameter's name that a URL would hold in another form.
+    #[error("`{0}` must be letters, digits, `_` and `-`")]
+    QueryParameter(String),
     /// A number outside its range.
     #[error("must be {min} to {max}, not {got}")]
     Range {

@@ -112,6 +112,7 @@ pub const ROOT: &[Key] = &[
         "Worker threads of the data plane. Needs a restart.",
     ),
     key("keys", Section(KEYS), Usually("{}"), "", "How API keys are kept."),
+    key("client", Section(CLIENT), Usually("{}"), "", "What is believed of where a call comes from."),
     key(
         "tenants",
         Sections(TENANT),
@@ -160,6 +161,13 @@ pub const LISTENER: &[Key] = &[
         "",
         "Certificate of this listener.",
     ),
+    key(
+        "environment",
+        Text,
+        Means("it has none"),
+        "production",
+        "Its environment: keys may be for some environments only, and policies see it as request.environment.",
+    ),
 ];
 
 /// Keys of a listener's certificate.
@@ -193,8 +201,33 @@ pub const ADMIN: &[Key] = &[
     ),
 ];
 
+/// Keys about clients.
+pub const CLIENT: &[Key] = &[
+    key(
+        "trusted_proxies",
+        Texts,
+        Usually("[]"),
+        "[10.0.0.0/8]",
+        "Addresses and CIDR ranges of proxies before Weir. Only from them x-forwarded-for counts: the client is its last address that is none of theirs.",
+    ),
+    key(
+        "geo_header",
+        Text,
+        Means("the client's country is unknown"),
+        "cf-ipcountry",
+        "Header in which trusted proxies tell the client's country; policies see it as client.geo.",
+    ),
+];
+
 /// Keys about API keys.
 pub const KEYS: &[Key] = &[
+    key(
+        "query_parameter",
+        Text,
+        Means("a key in a URL is refused"),
+        "key",
+        "Name of the query parameter that may hold an API key, for clients that know no other way (Gemini's `key`). URLs end up in logs of others: leave it out where you can.",
+    ),
     key(
         "pepper",
         Secret,

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::identity::TenantPath;
 use crate::identity::issuer::IssuerRule;
 use crate::identity::own_tokens::TokenEndpointRule;
@@ -44,6 +46,10 @@ pub struct Settings {
     pub data: PathBuf,
     /// Worker threads of the data plane. Needs a restart to change.
     pub threads: usize,
+    /// Name of the query parameter that may hold an API key; without one a key in a URL is refused.
+    pub key_parameter: Option<Arc<str>>,
+    /// What is believed of a client.
+    pub client: ClientSettings,
     /// Pepper versions for hashing API keys, oldest first; new keys use the last.
     pub peppers: Vec<Pepper>,
     /// Rules by level of the tenant path.
@@ -81,6 +87,17 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Certificate chain and key in PEM files; plain HTTP (1.1 and h2c) without.
     pub tls: Option<TlsFiles>,
+    /// Its environment, such as `production`: keys may be for some only, and policies see it.
+    pub environment: Option<Arc<str>>,
+}
+
+/// What is believed of a client.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ClientSettings {
+    /// Proxies whose `x-forwarded-for` and [`Self::geo_header`] count.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Header in which they tell the client's country.
+    pub geo_header: Option<Arc<str>>,
 }
 
 /// PEM files of a TLS listener.

@@ -55,9 +55,13 @@ impl CredentialKind {
     }
 }
 
-/// The one credential of a request.
-pub fn presented<'a>(headers: &'a HeaderMap, query: Option<&str>) -> Result<Credential<'a>, PresentedFault> {
-    let text = text(headers, query)?;
+/// The one credential of a request. An API key may stand in the query under the name `parameter`, where there is one.
+pub fn presented<'a>(
+    headers: &'a HeaderMap,
+    query: Option<&'a str>,
+    parameter: Option<&str>,
+) -> Result<Credential<'a>, PresentedFault> {
+    let text = text(headers, query, parameter)?;
     match text.starts_with(PREFIX) {
         true => Ok(Credential::ApiKey(api_key::parse(text)?)),
         false => Ok(Credential::Token(text)),
@@ -94,11 +98,21 @@ pub enum CredentialFault {
 
 /// The one credential of a request: `Authorization: Bearer`, `x-api-key` (Anthropic's clients), `api-key`
 /// (Azure's) or `x-goog-api-key` (Gemini's).
-fn text<'a>(headers: &'a HeaderMap, query: Option<&str>) -> Result<&'a str, CredentialFault> {
-    if query.is_some_and(query_has_credential) {
-        return Err(CredentialFault::InQuery);
-    }
+fn text<'a>(
+    headers: &'a HeaderMap,
+    query: Option<&'a str>,
+    parameter: Option<&str>,
+) -> Result<&'a str, CredentialFault> {
     let mut found: Option<&'a str> = None;
+    for pair in query.into_iter().flat_map(|query| query.split(['&', ';'])) {
+        // Keys have nothing that a URL would hold in another form.
+        match pair.split_once('=').filter(|(name, value)| Some(*name) == parameter && value.starts_with(PREFIX)) {
+            Some((_, value)) if found.is_some_and(|other| other != value) => return Err(CredentialFault::Ambiguous),
+            Some((_, value)) => found = Some(value),
+            None if has_credential(pair) => return Err(CredentialFault::InQuery),
+            None => {}
+        }
+    }
     let bearer = headers.get_all(AUTHORIZATION).iter().map(|value| value.to_str().ok().and_then(bearer_token));
     let plain = ["x-api-key", "api-key", "x-goog-api-key"].into_iter().flat_map(|name| headers.get_all(name));
     let plain = plain.map(|value| value.to_str().ok().map(str::trim).filter(|text| !text.is_empty()));
@@ -122,15 +136,13 @@ fn bearer_token(text: &str) -> Option<&str> {
 const QUERY_NAMES: [&str; 8] =
     ["api_key", "api-key", "apikey", "x-api-key", "key", "access_token", "token", "authorization"];
 
-fn query_has_credential(query: &str) -> bool {
-    query.split(['&', ';']).any(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let (name, value) = (unescape(name), unescape(value));
-        let named = QUERY_NAMES.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
-        named
-            || memchr::memmem::find(&value, PREFIX.as_bytes()).is_some()
-            || memchr::memmem::find(&name, PREFIX.as_bytes()).is_some()
-    })
+fn has_credential(pair: &str) -> bool {
+    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+    let (name, value) = (unescape(name), unescape(value));
+    let named = QUERY_NAMES.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
+    named
+        || memchr::memmem::find(&value, PREFIX.as_bytes()).is_some()
+        || memchr::memmem::find(&name, PREFIX.as_bytes()).is_some()
 }
 
 /// Percent-decoding, once; what is no escape stays as it is.

@@ -133,6 +133,12 @@ impl Cache {
         if has(Member::Ip) {
             rest.maybe(input.client.ip.map(|ip| ip.to_canonical().to_string()).as_deref());
         }
+        if has(Member::Environment) {
+            rest.maybe(request.environment);
+        }
+        if has(Member::Geo) {
+            rest.maybe(input.client.geo);
+        }
         if has(Member::UserAgent) {
             rest.maybe(input.client.user_agent);
         }

@@ -59,13 +59,17 @@ pub struct RequestInput<'a> {
     pub tools: &'a [String],
     /// Whether the call brings images, sound or files.
     pub has_media: bool,
+    /// The environment of the listener that took it.
+    pub environment: Option<&'a str>,
 }
 
 /// Where a call comes from.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ClientInput<'a> {
-    /// The peer's address; a proxy's where one stands between.
+    /// The client's address; a proxy's where one stands between that isn't trusted.
     pub ip: Option<IpAddr>,
+    /// Its country, where a trusted proxy tells it.
+    pub geo: Option<&'a str>,
     /// What the client says of itself, cut short.
     pub user_agent: Option<&'a str>,
 }
@@ -137,6 +141,7 @@ impl<'a> Input<'a> {
                 n: envelope.choices,
                 tools: &envelope.tools,
                 has_media: envelope.media_parts > 0,
+                environment: None,
             },
             candidates,
             client: ClientInput::default(),
@@ -212,7 +217,9 @@ impl RequestInput<'_> {
             ("tools", array(self.tools.iter().map(|name| name.as_str().into()))),
             ("modality", array(modality.map(Value::from))),
         ];
-        object(fixed.into_iter().chain(self.max_tokens.map(|tokens| ("max_tokens", tokens.into()))))
+        let max_tokens = self.max_tokens.map(|tokens| ("max_tokens", tokens.into()));
+        let environment = self.environment.map(|name| ("environment", name.into()));
+        object(fixed.into_iter().chain(max_tokens).chain(environment))
     }
 }
 
@@ -229,7 +236,8 @@ impl ClientInput<'_> {
     fn to_value(self) -> Value {
         let ip = self.ip.map(|ip| ("ip", ip.to_canonical().to_string().into()));
         let agent = self.user_agent.map(|agent| ("user_agent", agent.into()));
-        object(ip.into_iter().chain(agent))
+        let geo = self.geo.map(|geo| ("geo", geo.into()));
+        object(ip.into_iter().chain(geo).chain(agent))
     }
 }
 
@@ -293,6 +301,7 @@ pub(super) mod tests {
             max_tokens: Some(64),
             stream: true,
             tools: &tools,
+            environment: Some("production"),
             ..Input::visible(&subject, None, "small").request
         };
         let candidate = CandidateInput {
@@ -305,7 +314,7 @@ pub(super) mod tests {
         let input = Input {
             request,
             candidates: &[candidate],
-            client: ClientInput { ip: Some([192, 0, 2, 7].into()), user_agent: Some("openai-python") },
+            client: ClientInput { ip: Some([192, 0, 2, 7].into()), geo: Some("DE"), user_agent: Some("openai-python") },
             now_ms: 1_790_000_000_000,
             estimate: EstimateInput { input_tokens: 3, output_tokens: 64, nano: 1_500 },
             budget: BudgetInput { tokens_remaining: Some(900) },

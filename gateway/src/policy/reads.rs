@@ -27,6 +27,10 @@ pub(super) enum Member {
     Ip,
     /// What the client says of itself.
     UserAgent,
+    /// The listener's environment.
+    Environment,
+    /// The client's country.
+    Geo,
     /// Day of the week.
     Weekday,
     /// Hour of the day.
@@ -62,13 +66,15 @@ impl Member {
             Self::UserAgent => 7,
             Self::Weekday => 8,
             Self::Hour => 9,
+            Self::Environment => 10,
+            Self::Geo => 11,
         };
         1 << place
     }
 }
 
 /// What decisions may be remembered by, each with all that lies below it; `None` is always part of the key.
-const COVERED: [(&[&str], Option<Member>); 16] = [
+const COVERED: [(&[&str], Option<Member>); 18] = [
     (&["version"], None),
     (&["subject"], None),
     (&["request", "dialect"], None),
@@ -81,6 +87,8 @@ const COVERED: [(&[&str], Option<Member>); 16] = [
     (&["request", "tools"], Some(Member::Tools)),
     (&["request", "modality"], Some(Member::Modality)),
     (&["resource", "candidates"], Some(Member::Candidates)),
+    (&["request", "environment"], Some(Member::Environment)),
+    (&["client", "geo"], Some(Member::Geo)),
     (&["client", "ip"], Some(Member::Ip)),
     (&["client", "user_agent"], Some(Member::UserAgent)),
     (&["time", "weekday"], Some(Member::Weekday)),

@@ -31,7 +31,7 @@ fn the_credential_is_found_in_each_of_its_places() {
         (&[("x-api-key", "")], Err(CredentialFault::Scheme)),
     ];
     for (list, expected) in table {
-        assert_eq!(text(&headers(list), None), *expected, "{list:?}");
+        assert_eq!(text(&headers(list), None, None), *expected, "{list:?}");
     }
 }
 
@@ -41,9 +41,22 @@ fn a_key_in_the_query_is_refused_even_beside_one_in_a_header() {
     for query in
         ["api_key=x", "a=1&KEY=x", "x=wr_abc", "x=w%72_abc", "x=wr%5Fabc", "wr_abc", "access%5Ftoken=1", "a=1;token=2"]
     {
-        assert_eq!(text(&headers, Some(query)), Err(CredentialFault::InQuery), "{query}");
+        assert_eq!(text(&headers, Some(query), None), Err(CredentialFault::InQuery), "{query}");
     }
     for query in ["", "limit=20&after=wr", "x=%zz%", "monkey=1"] {
-        assert_eq!(text(&headers, Some(query)), Ok("k1"), "{query}");
+        assert_eq!(text(&headers, Some(query), None), Ok("k1"), "{query}");
     }
+}
+
+#[test]
+fn a_key_in_the_query_counts_only_under_the_name_that_is_switched_on() {
+    let none = HeaderMap::new();
+    let ask = |query, headers: &HeaderMap| text(headers, Some(query), Some("key")).map(str::to_owned);
+    assert_eq!(ask("key=wr_a&alt=sse", &none), Ok("wr_a".to_owned()));
+    assert_eq!(ask("key=wr_a&key=wr_a", &headers(&[("x-goog-api-key", "wr_a")])), Ok("wr_a".to_owned()));
+    for query in ["Key=wr_a", "api_key=wr_a", "key=eyJ0", "key=w%72_a", "key=", "key=wr_a&token=x", "a=wr_a&key=wr_a"] {
+        assert_eq!(ask(query, &none), Err(CredentialFault::InQuery), "{query}");
+    }
+    assert_eq!(ask("key=wr_a&key=wr_b", &none), Err(CredentialFault::Ambiguous));
+    assert_eq!(ask("key=wr_a", &headers(&[("authorization", "Bearer wr_b")])), Err(CredentialFault::Ambiguous));
 }

@@ -220,7 +220,7 @@ proptest! {
             let ips = [None, Some([192, 0, 2, 7].into()), Some([203, 0, 113, 9].into()), Some([1, 1, 1, 1].into())];
             let candidates = [candidate(Some("public")), candidate(None)];
             let input = Input {
-                client: ClientInput { ip: ips[ip], user_agent: None },
+                client: ClientInput { ip: ips[ip], ..ClientInput::default() },
                 // Thursday, Friday and Saturday, at a different hour each.
                 now_ms: day * (86_400 + 7_200) * 1_000,
                 candidates: &candidates[..mix % 3],
