@@ -10,6 +10,7 @@ mod issuers;
 mod keys;
 mod ledger;
 pub mod route;
+mod secrets;
 mod status;
 mod tenants;
 mod token_keys;

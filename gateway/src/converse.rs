@@ -17,7 +17,7 @@ use weir_wire::envelope::{CapName, Edits, Envelope};
 use weir_wire::fault::Endpoint;
 
 use crate::clock;
-use crate::config::settings::{DeploymentRule, Provider};
+use crate::config::settings::{DeploymentRule, Provider, Secret};
 use crate::exchange::{Books, CallId, Live, Outcome};
 use crate::identity::Subject;
 use crate::journal::Opening;
@@ -153,8 +153,13 @@ async fn attempt(
         return Step::Over(End::Refused(refusal));
     }
     books.begin(Live::new(deployment.clone(), number, talk.held, clock::instant()));
+    let own = match tenant_key(talk, deployment) {
+        Ok(own) => own,
+        Err(why) => return unanswered(talk, books, deployment, CallFault::before(why)),
+    };
     let head = CallHead {
         call: talk.call,
+        credential: own.as_ref().or(deployment.api_key.as_ref()),
         endpoint: talk.envelope.endpoint,
         stream: talk.envelope.stream,
         allowance: talk.held.output,
@@ -174,6 +179,20 @@ async fn attempt(
         }
     };
     answered(talk, books, client, deployment, reply).await
+}
+
+/// The secret of the caller's tenant that the deployment asks for. What can't be opened is not replaced by another.
+fn tenant_key(talk: &Talk<'_>, deployment: &DeploymentRule) -> Result<Option<Secret>, &'static str> {
+    let Some(name) = &deployment.tenant_key else { return Ok(None) };
+    let found = talk.running.keyring.secret(&talk.world.master_keys, &talk.subject.tenant, name);
+    match found {
+        Ok(None) if deployment.api_key.is_none() => Err("tenant_key_missing"),
+        Ok(found) => Ok(found),
+        Err(fault) => {
+            tracing::error!(tenant = %talk.subject.tenant, name = &**name, %fault, "a tenant's key can't be opened");
+            Err("tenant_key_unreadable")
+        }
+    }
 }
 
 /// What Weir itself sets in the client's bytes.

@@ -10,6 +10,7 @@ use crate::config::settings::{DeploymentRule, ModelRule};
 use crate::config::{Settings, Warning};
 use crate::identity::keyring::TenantRules;
 use crate::identity::pepper::Peppers;
+use crate::identity::sealed::MasterKeys;
 use crate::limits::LimitRules;
 use crate::policy::{self, Compiled, PolicyFault};
 use crate::refusal::Refusal;
@@ -29,6 +30,8 @@ pub struct World {
     pub tenants: TenantRules,
     /// Hash keys by pepper version.
     pub peppers: Peppers,
+    /// What tenants' secrets are sealed under.
+    pub master_keys: MasterKeys,
     /// Limits by level.
     pub limits: LimitRules,
     /// Prices.
@@ -65,7 +68,8 @@ impl World {
         let models = settings.models.iter().map(|model| (model.name.clone(), model.clone())).collect();
         let tenants = TenantRules::new(&settings.tenants);
         let peppers = Peppers::new(&settings.peppers);
-        Ok(Self { revision, settings, policy, admin_policy, tenants, peppers, limits, prices, models })
+        let master_keys = MasterKeys::new(&settings.master_keys);
+        Ok(Self { revision, settings, policy, admin_policy, tenants, peppers, master_keys, limits, prices, models })
     }
 
     /// Deployments that are never called, because no price is known for them.

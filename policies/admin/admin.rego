@@ -25,10 +25,10 @@ decision := {"allow": false, "rule": "scope", "reason": "outside_tenant"} if {
 # What a role may do. `*` is everything; `keys.*` is every action on keys.
 _roles := {
 	"owner": ["*"],
-	"security": ["status.read", "keys.*", "tenants.*", "roles.grant", "issuers.*", "policy.*", "directory.*", "audit.*", "usage.read"],
+	"security": ["status.read", "keys.*", "tenants.*", "secrets.*", "roles.grant", "issuers.*", "policy.*", "directory.*", "audit.*", "usage.read"],
 	"finance": ["usage.read", "tenants.read"],
 	"developer": ["keys.read", "keys.create", "keys.rotate", "keys.expire", "keys.revoke", "usage.read", "tenants.read"],
-	"auditor": ["status.read", "keys.read", "tenants.read", "issuers.read", "policy.read", "directory.read", "audit.*", "usage.read"],
+	"auditor": ["status.read", "keys.read", "tenants.read", "secrets.read", "issuers.read", "policy.read", "directory.read", "audit.*", "usage.read"],
 }
 
 _may(action) if {

@@ -44,6 +44,7 @@ mod stream;
 mod stream_bounds;
 mod stream_faults;
 mod supervision;
+mod tenant_secrets;
 mod tenants;
 mod tls;
 mod tokens;

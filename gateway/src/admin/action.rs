@@ -27,6 +27,10 @@ pub enum Action {
     TenantsChange,
     /// Delete stored tenants with their keys.
     TenantsDelete,
+    /// List names of tenants' secrets.
+    SecretsRead,
+    /// Set and remove tenants' secrets.
+    SecretsChange,
     /// Look at issuers of tokens.
     IssuersRead,
     /// Give Weir's own tokens another signing key.
@@ -39,7 +43,7 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::StatusRead,
         Self::KeysRead,
         Self::KeysCreate,
@@ -52,6 +56,8 @@ impl Action {
         Self::TenantsCreate,
         Self::TenantsChange,
         Self::TenantsDelete,
+        Self::SecretsRead,
+        Self::SecretsChange,
         Self::IssuersRead,
         Self::IssuersRotate,
         Self::UsageRead,
@@ -73,6 +79,8 @@ impl Action {
             Self::TenantsCreate => "tenants.create",
             Self::TenantsChange => "tenants.change",
             Self::TenantsDelete => "tenants.delete",
+            Self::SecretsRead => "secrets.read",
+            Self::SecretsChange => "secrets.change",
             Self::IssuersRead => "issuers.read",
             Self::IssuersRotate => "issuers.rotate",
             Self::UsageRead => "usage.read",

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use axum::routing::{MethodRouter, delete, get, patch, post};
+use axum::routing::{MethodRouter, delete, get, patch, post, put};
 
 use super::action::Action;
-use super::{issuers, keys, ledger, status, tenants, token_keys};
+use super::{issuers, keys, ledger, secrets, status, tenants, token_keys};
 use crate::running::Running;
 
 /// Who may use a route.
@@ -50,6 +50,9 @@ pub fn table() -> Vec<Route> {
         route("POST", "/admin/v1/tenants", Asks(Action::TenantsCreate), post(tenants::create)),
         route("PATCH", "/admin/v1/tenants/{*path}", Asks(Action::TenantsChange), patch(tenants::change)),
         route("DELETE", "/admin/v1/tenants/{*path}", Asks(Action::TenantsDelete), delete(tenants::delete)),
+        route("GET", "/admin/v1/secrets", Asks(Action::SecretsRead), get(secrets::list)),
+        route("PUT", "/admin/v1/secrets", Asks(Action::SecretsChange), put(secrets::set)),
+        route("DELETE", "/admin/v1/secrets", Asks(Action::SecretsChange), delete(secrets::remove)),
         route("GET", "/admin/v1/issuers", Asks(Action::IssuersRead), get(issuers::list)),
         route("GET", "/admin/v1/token-keys", Asks(Action::IssuersRead), get(token_keys::list)),
         route("POST", "/admin/v1/token-keys/rotate", Asks(Action::IssuersRotate), post(token_keys::rotate)),

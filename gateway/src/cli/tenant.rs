@@ -1,11 +1,14 @@
 //! `weir tenant create|list|set|disable|enable|delete`: levels below those of the configuration, straight in the store.
 //! They only narrow what the configuration grants. Running gateways see a change within a second.
 
+pub mod secret;
+
 use std::io::Write;
 use std::num::{NonZeroU32, NonZeroU64};
 
 use super::place::{Place, PlaceError};
 use crate::identity::TenantPath;
+use crate::identity::sealed::SealFault;
 use crate::identity::stored::{SettingsFault, StoredLimits, TenantSettings};
 use crate::identity::tenant::PathError;
 use crate::store::sqlite::Create;
@@ -37,6 +40,8 @@ pub enum TenantCommand {
     Enable(OneArgs),
     /// Take a tenant out: everything below it goes, its keys are revoked, its secrets removed
     Delete(OneArgs),
+    /// Keep secrets of tenants, such as their own keys at providers
+    Secret(secret::SecretArgs),
 }
 
 /// One tenant.
@@ -138,6 +143,17 @@ pub enum TenantError {
     /// A name that can't be kept.
     #[error("a tenant's name has at most {NAME_BYTES_MAX} bytes without control characters")]
     Name,
+    /// A secret that can't be sealed or opened.
+    #[error(transparent)]
+    Seal(#[from] SealFault),
+    /// No such secret.
+    #[error("`{tenant}` has no secret `{name}`")]
+    NoSecret {
+        /// The tenant.
+        tenant: TenantPath,
+        /// The name.
+        name: String,
+    },
     /// Not stored.
     #[error("no stored tenant has the path `{0}`")]
     Unknown(TenantPath),
@@ -185,6 +201,7 @@ pub async fn run(args: &TenantArgs, now_ms: u64, out: &mut (dyn Write + Send)) -
             Ok(writeln!(out, "enabled {path}")?)
         }
         TenantCommand::Delete(args) => delete(args, now_ms, out).await,
+        TenantCommand::Secret(args) => secret::run(args, now_ms, out).await,
     }
 }
 

@@ -82,6 +82,7 @@ impl Check<'_> {
             key_parameter: self.key_parameter(&root.section("keys")),
             client: self.client(&root.section("client")),
             peppers: self.peppers(root),
+            master_keys: self.versions(&root.section("secrets"), ["master_key", "master_keys"], false),
             tenants,
             issuers,
             token_endpoint,
@@ -172,21 +173,26 @@ impl Check<'_> {
     }
 
     fn peppers(&mut self, root: &Section<'_>) -> Vec<Pepper> {
-        let keys = root.section("keys");
+        self.versions(&root.section("keys"), ["pepper", "peppers"], true)
+    }
+
+    /// A secret, or several with their versions.
+    fn versions(&mut self, keys: &Section<'_>, [one, many]: [&'static str; 2], is_needed: bool) -> Vec<Pepper> {
         let mut peppers = Vec::new();
-        match (keys.get("pepper"), keys.get("peppers")) {
-            (None, None) => self.fault(keys.at("pepper"), Wrong::NoPepper),
-            (Some(_), Some(_)) => self.fault(keys.at("pepper"), Wrong::TwoPeppers),
+        match (keys.get(one), keys.get(many)) {
+            (None, None) if is_needed => self.fault(keys.at(one), Wrong::NoPepper),
+            (None, None) => {}
+            (Some(_), Some(_)) => self.fault(keys.at(one), Wrong::TwoForms { one, many }),
             (Some(_), None) => {
-                let secret = self.secret(&keys, "pepper");
-                self.long_enough(keys.at("pepper"), secret.as_ref());
+                let secret = self.secret(keys, one);
+                self.long_enough(keys.at(one), secret.as_ref());
                 peppers.extend(secret.map(|secret| Pepper { version: 1, secret }));
             }
             (None, Some(list)) => {
                 if matches!(list, Node::List(items) if items.is_empty()) {
-                    self.fault(keys.at("peppers"), Wrong::EmptyList);
+                    self.fault(keys.at(many), Wrong::EmptyList);
                 }
-                for section in keys.sections("peppers") {
+                for section in keys.sections(many) {
                     self.pepper(&section, &mut peppers);
                 }
             }

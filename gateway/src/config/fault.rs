@@ -204,9 +204,14 @@ pub enum Wrong {
     /// No pepper at all.
     #[error("is missing: stored API keys are hashed with it; for example `keys: {{ pepper: \"file:./pepper\" }}`")]
     NoPepper,
-    /// `pepper` and `peppers` in one file.
-    #[error("`pepper` and `peppers` exclude each other; keep `peppers`")]
-    TwoPeppers,
+    /// One secret and several versions of it in one file.
+    #[error("`{one}` and `{many}` exclude each other; keep `{many}`")]
+    TwoForms {
+        /// The key for one.
+        one: &'static str,
+        /// The key for several.
+        many: &'static str,
+    },
     /// One version twice.
     #[error("version {0} stands twice")]
     PepperVersion(u64),

@@ -112,6 +112,7 @@ pub const ROOT: &[Key] = &[
         "Worker threads of the data plane. Needs a restart.",
     ),
     key("keys", Section(KEYS), Usually("{}"), "", "How API keys are kept."),
+    key("secrets", Section(SECRETS), Usually("{}"), "", "How secrets of tenants are kept."),
     key("client", Section(CLIENT), Usually("{}"), "", "What is believed of where a call comes from."),
     key(
         "tenants",
@@ -198,6 +199,24 @@ pub const ADMIN: &[Key] = &[
         Means("the shipped roles: owner, security, finance, developer, auditor"),
         "./admin_policy",
         "Folder of Rego that decides about administrators in the place of the shipped roles; its rule is data.weir.admin.decision.",
+    ),
+];
+
+/// Keys about tenants' secrets.
+pub const SECRETS: &[Key] = &[
+    key(
+        "master_key",
+        Secret,
+        Means("tenants have no secrets"),
+        "file:./master_key",
+        "Secret of at least 16 bytes that tenants' secrets are sealed under (AES-256-GCM-SIV); version 1. Without it they are lost.",
+    ),
+    key(
+        "master_keys",
+        Sections(PEPPER),
+        Means("`master_key` is given"),
+        "",
+        "The same with versions, to change it: new secrets use the highest; `weir tenant secret rewrap` seals the old ones anew.",
     ),
 ];
 
@@ -505,6 +524,13 @@ pub const DEPLOYMENT: &[Key] = &[
         "Where: `https://HOST/v1`, `http://HOST:PORT/v1`, or `unix:PATH` for a socket (its base path is `/v1`).",
     ),
     key("api_key", Secret, Means("no credential is sent"), "file:./cloud_key", "Bearer credential sent there."),
+    key(
+        "tenant_key",
+        Text,
+        Means("every caller's calls carry api_key"),
+        "openai",
+        "Name of a secret of the caller's tenant that is sent in the place of api_key: that of the innermost level which has one. Where none has, api_key is sent; without one the deployment serves no such caller.",
+    ),
     key("upstream_model", Text, Means("the same name"), "gpt-x", "The model's name there."),
     key(
         "region",

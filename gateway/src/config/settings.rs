@@ -52,6 +52,8 @@ pub struct Settings {
     pub client: ClientSettings,
     /// Pepper versions for hashing API keys, oldest first; new keys use the last.
     pub peppers: Vec<Pepper>,
+    /// Master keys that tenants' secrets are sealed under, oldest first; new ones use the last.
+    pub master_keys: Vec<Pepper>,
     /// Rules by level of the tenant path.
     pub tenants: Vec<TenantRule>,
     /// Issuers of tokens that are taken in place of an API key.
@@ -202,6 +204,8 @@ pub struct DeploymentRule {
     pub base_path: Arc<str>,
     /// Bearer credential sent upstream.
     pub api_key: Option<Secret>,
+    /// Name of the secret of the caller's tenant that is sent in its place, where a level of its path has one.
+    pub tenant_key: Option<Arc<str>>,
     /// Model's name there.
     pub model: Arc<str>,
     /// Where it computes.

@@ -13,17 +13,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 
 pub use snapshot::EVERYWHERE;
-use snapshot::{Entry, Snapshot};
+use snapshot::{Entry, Rows, Snapshot};
 
 use super::api_key::{KeyFault, Presented};
 use super::credential::{CredentialFault, CredentialKind, PresentedFault};
 use super::pepper::Peppers;
 use super::scope::{Gate, KeyKind};
+use super::sealed::{MasterKeys, SealFault};
 use super::stored::joined;
 use super::token::TokenFault;
 use super::{KeyId, Subject, TenantPath};
-use crate::config::settings::{LimitRule, TenantRule};
-use crate::store::{KeyRow, Store, StoreError, TenantRow};
+use crate::config::settings::{LimitRule, Secret, TenantRule};
+use crate::store::{Store, StoreError};
 
 /// Milliseconds without a successful look at the store after which nobody is identified.
 pub const STALE_MS: u64 = 5_000;
@@ -194,15 +195,28 @@ impl Keyring {
         let revision = store.revision().await?;
         let moved = self.snapshot.load().revision != Some(revision);
         if moved {
-            self.replace(revision, store.keys_all().await?, store.tenants_all().await?);
+            let (keys, tenants) = (store.keys_all().await?, store.tenants_all().await?);
+            self.replace(revision, Rows { keys, tenants, secrets: store.secrets_all().await? });
         }
         self.read_ms.store(now_ms, Ordering::Release);
         Ok(moved)
     }
 
-    fn replace(&self, revision: u64, keys: Vec<KeyRow>, tenants: Vec<TenantRow>) {
+    fn replace(&self, revision: u64, rows: Rows) {
         let old = self.snapshot.load();
-        self.snapshot.store(Arc::new(Snapshot::read(revision, keys, tenants, &old)));
+        self.snapshot.store(Arc::new(Snapshot::read(revision, rows, &old)));
+    }
+
+    /// The secret of that name of the innermost level that has one; `None` where none has.
+    ///
+    /// # Errors
+    /// It can't be opened: a key that is not configured, or a row that was changed.
+    pub fn secret(&self, keys: &MasterKeys, tenant: &TenantPath, name: &str) -> Result<Option<Secret>, SealFault> {
+        let snapshot = self.snapshot.load();
+        let of = |level| snapshot.secrets.get(level)?.iter().find(|row| row.name == name);
+        let Some(row) = tenant.prefixes().filter_map(of).last() else { return Ok(None) };
+        let level = TenantPath::parse(&row.tenant).map_err(|_| SealFault::Forged)?;
+        keys.open(&level, name, row.version, &row.sealed).map(Some)
     }
 
     /// Whether the store couldn't be read for too long: then nobody is identified.

@@ -33,6 +33,12 @@ pub enum SealFault {
     /// Larger than a secret may be.
     #[error("a secret has 1 to {SECRET_BYTES_MAX} bytes")]
     Size,
+    /// No name of a secret.
+    #[error("a secret's name has 1 to 64 letters, digits, `_`, `-` or `.`")]
+    Name,
+    /// It could not be sent as a credential.
+    #[error("a secret is one line of text, as it would stand in a header")]
+    NoHeader,
     /// The system gave no random bytes.
     #[error("the system's random generator failed")]
     Random,

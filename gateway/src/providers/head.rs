@@ -4,7 +4,7 @@
 use pingora::http::RequestHeader;
 use weir_wire::fault::Endpoint;
 
-use crate::config::settings::{Address, DeploymentRule, Provider};
+use crate::config::settings::{Address, DeploymentRule, Provider, Secret};
 use crate::exchange::CallId;
 
 /// What the head says of the call.
@@ -20,6 +20,8 @@ pub struct CallHead<'a> {
     pub allowance: u64,
     /// Completion tokens of one choice where the body names no cap (the own engine only).
     pub output_tokens: u32,
+    /// The credential that is sent.
+    pub credential: Option<&'a Secret>,
     /// The client's `traceparent`, where it is well-formed.
     pub traceparent: Option<&'a str>,
 }
@@ -37,7 +39,7 @@ impl CallHead<'_> {
         head.insert_header("accept", if self.stream { "text/event-stream" } else { "application/json" })?;
         head.insert_header("accept-encoding", "identity")?;
         head.insert_header("user-agent", concat!("weir/", env!("CARGO_PKG_VERSION")))?;
-        if let Some(key) = &deployment.api_key {
+        if let Some(key) = self.credential {
             let mut value = b"Bearer ".to_vec();
             value.extend_from_slice(key.expose());
             head.insert_header("authorization", value)?;
@@ -68,7 +70,6 @@ fn host(address: &Address) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::settings::Secret;
     use crate::routing::pick::tests::deployment;
 
     fn head() -> CallHead<'static> {
@@ -78,6 +79,7 @@ mod tests {
             stream: true,
             allowance: 7,
             output_tokens: 3,
+            credential: None,
             traceparent: None,
         }
     }
@@ -85,8 +87,8 @@ mod tests {
     #[test]
     fn the_engine_gets_the_call_id_and_a_provider_does_not() {
         let mut rule = (*deployment("a", 1)).clone();
-        rule.api_key = Some(Secret::new(b"sk-1"));
-        let sent = head().build(&rule, 3).unwrap();
+        let key = Secret::new(b"sk-1");
+        let sent = CallHead { credential: Some(&key), ..head() }.build(&rule, 3).unwrap();
         assert_eq!(sent.uri.path(), "/v1/chat/completions");
         assert_eq!(sent.headers["authorization"], "Bearer sk-1");
         assert_eq!(sent.headers["host"], "127.0.0.1:1");

@@ -75,6 +75,7 @@ pub(crate) mod tests {
             address: Address::Tcp { host: "127.0.0.1".into(), port: 1, tls: false, http2: false },
             base_path: "/v1".into(),
             api_key: None,
+            tenant_key: None,
             model: "m".into(),
             region: None,
             owner: None,

@@ -97,6 +97,7 @@ impl Check<'_> {
             address,
             base_path,
             api_key,
+            tenant_key: section.text("tenant_key").map(Arc::from),
             model: upstream.into(),
             region: section.text("region").map(Arc::from),
             owner: section.text("owner").map(Arc::from),

@@ -9,6 +9,7 @@ use crate::config::settings::LimitRule;
 use crate::identity::TenantPath;
 use crate::identity::scope::{Gate, KeyKind};
 use crate::identity::stored::{Narrowed, StoredTenants, narrower};
+use crate::store::tenant_secret::SecretRow;
 use crate::store::{KeyRow, TenantRow};
 
 /// Tenant of an administrator of everything.
@@ -37,6 +38,14 @@ pub(super) struct AdminEntry {
     pub(super) role: Arc<str>,
 }
 
+/// All rows of one look at the store.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    pub(super) keys: Vec<KeyRow>,
+    pub(super) tenants: Vec<TenantRow>,
+    pub(super) secrets: Vec<SecretRow>,
+}
+
 /// One look at the store.
 #[derive(Debug, Default)]
 pub(super) struct Snapshot {
@@ -44,13 +53,16 @@ pub(super) struct Snapshot {
     pub(super) keys: HashMap<Arc<str>, Entry>,
     pub(super) admins: HashMap<Arc<str>, AdminEntry>,
     pub(super) tenants: StoredTenants,
+    /// Secrets by tenant and name, sealed.
+    pub(super) secrets: HashMap<Box<str>, Vec<SecretRow>>,
     /// Limits of the stored tenants, by level.
     pub(super) limits: Arc<HashMap<Box<str>, (LimitRule, LimitRule)>>,
 }
 
 impl Snapshot {
     /// Reads the rows; a row that proves nobody is left out and logged by its id.
-    pub(super) fn read(revision: u64, keys: Vec<KeyRow>, tenants: Vec<TenantRow>, old: &Self) -> Self {
+    pub(super) fn read(revision: u64, rows: Rows, old: &Self) -> Self {
+        let Rows { keys, tenants, secrets } = rows;
         let tenants = StoredTenants::new(tenants);
         let limits = Arc::new(tenants.limits());
         let mut new = Self { revision: Some(revision), limits, ..Self::default() };
@@ -70,6 +82,9 @@ impl Snapshot {
             }
         }
         new.tenants = tenants;
+        for row in secrets {
+            new.secrets.entry(row.tenant.as_str().into()).or_default().push(row);
+        }
         new
     }
 

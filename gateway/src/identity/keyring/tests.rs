@@ -6,6 +6,7 @@ use crate::identity::api_key::{NewKey, parse};
 use crate::identity::scope::{KeyKind, Scopes};
 use crate::identity::stored::TenantSettings;
 use crate::store::sqlite::Create;
+use crate::store::{KeyRow, TenantRow};
 
 const NOW: u64 = 1_000_000;
 
@@ -55,7 +56,7 @@ fn row(key: &NewKey, tenant: &str) -> KeyRow {
 /// A keyring that read these rows just now.
 fn keyring(rows: Vec<KeyRow>) -> Keyring {
     let keyring = Keyring::new();
-    keyring.replace(1, rows, Vec::new());
+    keyring.replace(1, Rows { keys: rows, ..Rows::default() });
     keyring.read_ms.store(NOW, Ordering::Release);
     keyring
 }
@@ -166,7 +167,7 @@ async fn a_revocation_in_the_store_reaches_calls_and_running_streams() {
 /// A keyring with stored tenants.
 fn narrowed_keyring(rows: Vec<KeyRow>, tenants: Vec<TenantRow>) -> Keyring {
     let keyring = keyring(Vec::new());
-    keyring.replace(2, rows, tenants);
+    keyring.replace(2, Rows { keys: rows, tenants, ..Rows::default() });
     keyring
 }
 
@@ -231,7 +232,7 @@ fn a_use_is_remembered_over_snapshots() {
     let keyring = keyring(vec![row(&key, "acme")]);
     assert_eq!(keyring.used_since(0), []);
     identify(&keyring, &key, NOW).unwrap();
-    keyring.replace(2, vec![row(&key, "acme")], Vec::new());
+    keyring.replace(2, Rows { keys: vec![row(&key, "acme")], ..Rows::default() });
     assert_eq!(keyring.used_since(0), [(key.id.to_string(), NOW)]);
     assert_eq!(keyring.used_since(NOW), []);
 }
