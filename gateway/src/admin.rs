@@ -9,6 +9,7 @@ mod authority;
 mod issuers;
 mod keys;
 mod ledger;
+mod rehearse;
 pub mod route;
 mod secrets;
 mod status;

@@ -25,6 +25,7 @@ use crate::identity::{caller, credential, metadata, scope, token_endpoint};
 use crate::limits::estimate::{self, Estimate};
 use crate::limits::{Reservation, Slot, headers};
 use crate::origin::Origin;
+use crate::policy::decision_log::hook::Deciding;
 use crate::policy::input::{BudgetInput, CandidateInput, ClientInput};
 use crate::policy::{Input, Permit};
 use crate::refusal::Refusal;
@@ -219,8 +220,8 @@ fn decide(
         })
         .collect();
     let mut input = Input::of_call(caller, envelope, &envelope.model, &candidates, estimate);
-    if x.policy.reads_all(&x.world.policy, &caller.subject) {
-        // Only a policy that reads more than who asks for which model can read this.
+    if x.policy.reads_all(&x.world.policy, &caller.subject) || x.running.decisions.is_on() {
+        // Only a policy that reads more than who asks for which model can read this; the decision log keeps it too.
         let left = x.running.limits.remaining(&x.world.limits, &caller.subject, clock::instant());
         let user_agent = request::user_agent(session.req_header());
         input.client = ClientInput { ip: x.origin.ip, geo: x.origin.geo.as_deref(), user_agent };
@@ -228,7 +229,10 @@ fn decide(
         input.now_ms = x.born_ms;
         input.budget = BudgetInput { tokens_remaining: left.map(|standing| standing.remaining) };
     }
-    match x.policy.decide(&x.world.policy, &input, x.born_ms) {
+    let deciding = Deciding::begin();
+    let verdict = x.policy.decide(&x.world.policy, &input, x.born_ms);
+    x.running.decisions.decided(deciding, x.call.0, &input, &verdict, &x.world)?;
+    match verdict {
         Ok(permit) => {
             x.rule = Some(permit.rule().clone());
             x.obligations = Some(permit.obligations().clone());

@@ -14,6 +14,7 @@ use crate::identity::scope::OutOfScope;
 use crate::identity::token::TokenFault;
 use crate::limits::{LimitExceeded, LimitKind};
 use crate::policy::Denied;
+use crate::policy::decision_log::LogIsFull;
 
 /// Why Weir ends a call without (the rest of) a reply.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +41,9 @@ pub enum Refusal {
     /// The journal takes no more: usage could not be recorded.
     #[error("the journal takes no more calls")]
     JournalUnavailable,
+    /// The decision log takes no more, and its setting says that calls are refused then.
+    #[error("the decision log takes no more decisions")]
+    DecisionLogFull,
 
     // ── identity ──
     /// No credential at all.
@@ -226,6 +230,7 @@ impl Refusal {
             | Refusal::UnsupportedEncoding
             | Refusal::Draining
             | Refusal::JournalUnavailable
+            | Refusal::DecisionLogFull
             | Refusal::BodyTooLarge { .. }
             | Refusal::BodyTimeout
             | Refusal::Malformed { .. }
@@ -292,6 +297,10 @@ impl Refusal {
             Refusal::Draining => Face {
                 retry_after: Some(Duration::from_secs(1)),
                 ..face(503, SERVER, "shutting_down", "this gateway is shutting down, try again")
+            },
+            Refusal::DecisionLogFull => Face {
+                retry_after: Some(Duration::from_secs(1)),
+                ..face(503, SERVER, "decision_log_full", "decisions can't be recorded at present, try again")
             },
             Refusal::JournalUnavailable => Face {
                 retry_after: Some(Duration::from_secs(5)),
@@ -502,6 +511,12 @@ impl From<CredentialFault> for Refusal {
             CredentialFault::Ambiguous => Refusal::AmbiguousCredentials,
             CredentialFault::InQuery => Refusal::KeyInQuery,
         }
+    }
+}
+
+impl From<LogIsFull> for Refusal {
+    fn from(LogIsFull: LogIsFull) -> Self {
+        Refusal::DecisionLogFull
     }
 }
 

@@ -14,6 +14,7 @@ use crate::identity::token_endpoint::throttle::Throttle;
 use crate::journal::Journal;
 use crate::limits::Limits;
 use crate::policy::Active;
+use crate::policy::decision_log::DecisionLog;
 use crate::providers::Transport;
 use crate::routing::{Health, RetryBudget};
 use crate::store::Store;
@@ -27,6 +28,8 @@ pub struct Running {
     pub policy: ArcSwap<Active>,
     /// Openings and closings.
     pub journal: Journal,
+    /// What is kept of decisions.
+    pub decisions: DecisionLog,
     /// Keys, usage rows, the audit head.
     pub store: Store,
     /// Keys in memory.

@@ -33,6 +33,7 @@ use crate::identity::own_tokens::keys::KeysFault;
 use crate::identity::token_endpoint::{self, throttle::Throttle};
 use crate::journal::{Journal, JournalError};
 use crate::limits::Limits;
+use crate::policy::decision_log::{self, DecisionLog};
 use crate::providers::Transport;
 use crate::proxy::Gateway;
 use crate::routing::{Health, RetryBudget};
@@ -77,6 +78,9 @@ pub enum ServeFault {
     /// The journal can't be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The decision log's folder can't be used.
+    #[error(transparent)]
+    Decisions(#[from] decision_log::OpenFault),
     /// The pepper is another than the stored keys were made with.
     #[error(transparent)]
     Pepper(#[from] crate::identity::pepper::WrongPepper),
@@ -155,6 +159,7 @@ async fn open(settings: &Settings, world: World) -> Result<Running, ServeFault> 
         world: arc_swap::ArcSwap::from_pointee(world),
         policy: arc_swap::ArcSwap::default(),
         journal,
+        decisions: DecisionLog::open(&settings.decision_log)?,
         store,
         keyring,
         issuers: Issuers::new(Fetcher::new(settings.upstream_ca.as_deref())),
@@ -196,6 +201,7 @@ impl Prepared {
         tasks.spawn_on(refresh_issuers(running.clone(), stopped.clone()), on);
         tasks.spawn_on(note_uses(running.clone(), stopped.clone()), on);
         tasks.spawn_on(key_notes::watch(running.clone(), stopped.clone()), on);
+        tasks.spawn_on(decision_log::ship::watch(running.clone(), stopped.clone()), on);
         tasks.spawn_on(reload::watch(config.to_path_buf(), loaded.watched, running.clone(), stopped.clone()), on);
         tasks.spawn_on(announce(settings.clone(), running.clone(), when_ready), on);
         let engine = settings
@@ -212,6 +218,7 @@ impl Prepared {
             }
             // Pages and polls that still run have nothing to lose.
             tasks.shutdown().await;
+            decision_log::ship::finish(running.clone()).await;
             running.journal.shutdown(FLUSH_MAX).await
         });
         if let Err(error) = flushed {

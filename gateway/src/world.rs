@@ -12,7 +12,7 @@ use crate::identity::keyring::TenantRules;
 use crate::identity::pepper::Peppers;
 use crate::identity::sealed::MasterKeys;
 use crate::limits::LimitRules;
-use crate::policy::{self, Compiled, PolicyFault};
+use crate::policy::{self, Compiled, PolicyFault, decision_log};
 use crate::refusal::Refusal;
 use crate::usage::price::{BUILTIN, PriceBook, PriceError};
 
@@ -26,6 +26,8 @@ pub struct World {
     pub policy: Compiled,
     /// What decides about administrators.
     pub admin_policy: Compiled,
+    /// What its decisions are masked with and named after.
+    pub decisions: Arc<decision_log::Rules>,
     /// Roles and attributes by level.
     pub tenants: TenantRules,
     /// Hash keys by pepper version.
@@ -63,13 +65,26 @@ impl World {
     pub fn build(settings: Settings, revision: u64) -> Result<Self, WorldFault> {
         let policy = policy::prepare(&settings.policy, &settings.tenants)?;
         let admin_policy = policy::prepare_admin(&settings.admin, &settings.policy)?;
+        let decisions = Arc::new(decision_log::Rules::prepare(&settings)?);
         let prices = prices(settings.prices.as_deref())?;
         let limits = LimitRules::new(&settings.tenants);
         let models = settings.models.iter().map(|model| (model.name.clone(), model.clone())).collect();
         let tenants = TenantRules::new(&settings.tenants);
         let peppers = Peppers::new(&settings.peppers);
         let master_keys = MasterKeys::new(&settings.master_keys);
-        Ok(Self { revision, settings, policy, admin_policy, tenants, peppers, master_keys, limits, prices, models })
+        Ok(Self {
+            revision,
+            settings,
+            policy,
+            admin_policy,
+            decisions,
+            tenants,
+            peppers,
+            master_keys,
+            limits,
+            prices,
+            models,
+        })
     }
 
     /// Deployments that are never called, because no price is known for them.

@@ -35,6 +35,8 @@ pub enum Action {
     IssuersRead,
     /// Give Weir's own tokens another signing key.
     IssuersRotate,
+    /// Try a policy on the calls of just now.
+    PolicyRehearse,
     /// Look at usage and cost.
     UsageRead,
     /// Verify the audit log.
@@ -43,7 +45,7 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::StatusRead,
         Self::KeysRead,
         Self::KeysCreate,
@@ -60,6 +62,7 @@ impl Action {
         Self::SecretsChange,
         Self::IssuersRead,
         Self::IssuersRotate,
+        Self::PolicyRehearse,
         Self::UsageRead,
         Self::AuditVerify,
     ];
@@ -83,6 +86,7 @@ impl Action {
             Self::SecretsChange => "secrets.change",
             Self::IssuersRead => "issuers.read",
             Self::IssuersRotate => "issuers.rotate",
+            Self::PolicyRehearse => "policy.rehearse",
             Self::UsageRead => "usage.read",
             Self::AuditVerify => "audit.verify",
         }
@@ -90,7 +94,10 @@ impl Action {
 
     /// Whether it is about the deployment as a whole, which no administrator of a tenant sees.
     pub fn is_of_deployment(self) -> bool {
-        matches!(self, Self::StatusRead | Self::IssuersRead | Self::IssuersRotate | Self::AuditVerify)
+        matches!(
+            self,
+            Self::StatusRead | Self::IssuersRead | Self::IssuersRotate | Self::PolicyRehearse | Self::AuditVerify
+        )
     }
 
     /// Whether it changes something: then it is noted on the audit log.

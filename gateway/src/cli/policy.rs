@@ -6,6 +6,7 @@ mod eval;
 mod explain;
 mod fmt;
 mod place;
+mod replay;
 mod test;
 
 use std::io::Write;
@@ -40,6 +41,8 @@ pub enum PolicyCommand {
     Fmt(fmt::FmtArgs),
     /// How long one decision takes
     Bench(bench::BenchArgs),
+    /// Which recorded decisions a candidate would turn; exit status 0: none, 1: some, 2: not all could be judged
+    Replay(replay::ReplayArgs),
 }
 
 /// Why a policy command failed.
@@ -56,6 +59,9 @@ pub enum PolicyError {
         /// Why.
         source: serde_json::Error,
     },
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] crate::config::Faults),
     /// No question.
     #[error("a query is needed, or `--jsonl`")]
     NoQuery,
@@ -87,6 +93,7 @@ pub fn run(args: &PolicyArgs, out: &mut dyn Write) -> Result<u8, PolicyError> {
         PolicyCommand::Explain(args) => explain::run(args, out),
         PolicyCommand::Fmt(args) => fmt::run(args, out),
         PolicyCommand::Bench(args) => bench::run(args, out),
+        PolicyCommand::Replay(args) => replay::run(args, out),
     }
 }
 

@@ -61,6 +61,7 @@ pub(super) fn conclude(served: Result<(), ServeFault>) -> ExitCode {
         ServeFault::Data { .. }
         | ServeFault::Store(_)
         | ServeFault::Journal(_)
+        | ServeFault::Decisions(_)
         | ServeFault::Listen { .. }
         | ServeFault::Threads(_) => 1,
     };

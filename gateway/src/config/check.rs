@@ -3,6 +3,7 @@
 //! Reads secrets and looks at the files that the configuration names; opens no socket and writes nothing.
 
 mod client;
+mod decision_log;
 mod identity;
 mod models;
 mod tenants;
@@ -89,6 +90,7 @@ impl Check<'_> {
             models,
             engine,
             policy: self.policy(&root.section("policy")),
+            decision_log: self.decision_log(root),
             prices: self.prices(root),
             request: request(&root.section("request")),
             stream: stream(&root.section("stream")),

@@ -238,6 +238,9 @@ pub enum Wrong {
     /// No address to ask at.
     #[error("must be an http or https URL without a credential in it")]
     IntrospectionUrl,
+    /// No address to post decisions to.
+    #[error("the sink `http` needs an http or https URL without a credential in it")]
+    DecisionUrl,
     /// Two issuers that could be asked about one token.
     #[error(
         "a token with this prefix could also be one of `{0}`: give both prefixes of which none begins with the other"
@@ -280,6 +283,9 @@ pub enum Doubt {
     /// A credential in plain text over the network.
     #[error("the credential and every prompt go to `{0}` without TLS")]
     PlainUpstream(String),
+    /// Decisions in plain text over the network.
+    #[error("the credential and every decision go to `{0}` without TLS")]
+    PlainDecisions(String),
     /// An issuer for callers that no tenant covers.
     #[error("no tenant covers `{0}`: its callers are refused")]
     UncoveredTenant(String),

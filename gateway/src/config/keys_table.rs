@@ -631,7 +631,88 @@ pub const POLICY: &[Key] = &[
         "interpreter",
         "`auto`: the fast machine where it agrees with the interpreter on every probe, else the interpreter.",
     ),
+    key("decision_log", Section(DECISION_LOG), Usually("{}"), "", "What is kept of each decision, in OPA's form."),
 ];
+
+/// Keys of the decision log.
+pub const DECISION_LOG: &[Key] = &[
+    key(
+        "sink",
+        Choice(DECISION_SINKS),
+        Usually("off"),
+        "file",
+        "`file`: files of JSON lines in `folder`; `http`: batches to `url`. Needs a restart.",
+    ),
+    key(
+        "folder",
+        Path,
+        Means("`decisions` in the data folder"),
+        "./decisions",
+        "Folder of the files, or of what waits to be sent. Needs a restart.",
+    ),
+    key(
+        "file_bytes_max",
+        Int { min: 65_536, max: 4_294_967_295 },
+        Usually("67108864"),
+        "67108864",
+        "A file is left for the next one beyond this size. Needs a restart.",
+    ),
+    key(
+        "files_kept",
+        Int { min: 1, max: 1_000 },
+        Usually("8"),
+        "8",
+        "Files that the sink `file` keeps; the oldest goes. Needs a restart.",
+    ),
+    key(
+        "url",
+        Url,
+        Means("a fault with the sink `http`"),
+        "https://decisions.example.com/logs",
+        "Where batches are posted: gzipped JSON arrays, as OPA posts them. Needs a restart.",
+    ),
+    key(
+        "token",
+        Secret,
+        Means("no credential is sent"),
+        "file:./idp_secret",
+        "Bearer credential of the posts. Needs a restart.",
+    ),
+    key(
+        "spool_bytes_max",
+        Int { min: 1_048_576, max: 1_099_511_627_776 },
+        Usually("268435456"),
+        "268435456",
+        "Bytes on the disk that may wait to be sent. Needs a restart.",
+    ),
+    key(
+        "batch_bytes_max",
+        Int { min: 4_096, max: 16_777_216 },
+        Usually("1048576"),
+        "1048576",
+        "Bytes of one post before compression. Needs a restart.",
+    ),
+    key(
+        "full",
+        Choice(DECISION_LOG_FULL),
+        Usually("refuse"),
+        "drop_new",
+        "What happens when no more decisions can be kept: calls are refused, or new decisions go unlogged, counted and noted on the audit log.",
+    ),
+    key(
+        "masks",
+        Path,
+        Means("`package system.log` of the policies, where they have one"),
+        "./policies",
+        "Folder whose `data.system.log.mask` says what is erased from a decision and whose `data.system.log.drop` which ones are not kept.",
+    ),
+    key("labels", TextMap, Usually("{}"), "{region: eu}", "Texts that stand on every decision."),
+];
+
+/// Sinks of the decision log, as in `DecisionSink`.
+pub const DECISION_SINKS: &[&str] = &["off", "file", "http"];
+/// What a full decision log does, as in `LogFull`.
+pub const DECISION_LOG_FULL: &[&str] = &["refuse", "drop_new"];
 
 /// Engines of the policy.
 pub const POLICY_ENGINES: &[&str] = &["auto", "interpreter"];

@@ -66,6 +66,8 @@ pub struct Settings {
     pub engine: Option<EngineSettings>,
     /// Where the Rego comes from.
     pub policy: PolicySettings,
+    /// What becomes of decisions.
+    pub decision_log: DecisionLogSettings,
     /// Price file; `None` means the shipped one.
     pub prices: Option<PathBuf>,
     /// Bounds of requests.
@@ -298,6 +300,63 @@ pub enum PolicyEngine {
     Auto,
     /// Only the interpreter.
     Interpreter,
+}
+
+/// What is kept of decisions (`policy.decision_log` in the file).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecisionLogSettings {
+    /// Where they go. Needs a restart to change, as do folder and size.
+    pub sink: DecisionSink,
+    /// Folder of the files, or of what waits to be sent.
+    pub folder: PathBuf,
+    /// A file is left for the next one beyond this size.
+    pub file_bytes_max: u64,
+    /// What happens when no more can be kept.
+    pub full: LogFull,
+    /// Folder of masks; `None` means those of the policies.
+    pub masks: Option<PathBuf>,
+    /// Texts that stand on every decision.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl DecisionLogSettings {
+    /// Whether both write the same things to the same place.
+    pub fn has_sink_of(&self, other: &Self) -> bool {
+        let is_off = self.sink == DecisionSink::Off && other.sink == DecisionSink::Off;
+        is_off || (&self.sink, &self.folder, self.file_bytes_max) == (&other.sink, &other.folder, other.file_bytes_max)
+    }
+}
+
+/// Where decisions go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DecisionSink {
+    /// Nowhere.
+    Off,
+    /// Files, of which so many are kept.
+    File {
+        /// Files.
+        kept: usize,
+    },
+    /// A server that takes gzipped JSON arrays.
+    Http {
+        /// Where they are posted.
+        url: url::Url,
+        /// Bearer credential.
+        token: Option<Secret>,
+        /// Bytes that may wait on the disk.
+        spool_bytes_max: u64,
+        /// Bytes of one post before compression.
+        batch_bytes_max: usize,
+    },
+}
+
+/// What a full decision log does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFull {
+    /// Calls are refused.
+    Refuse,
+    /// New decisions are not kept: counted, and noted on the audit log.
+    DropNew,
 }
 
 /// Bounds of requests.

@@ -58,6 +58,17 @@ pub const BUNDLE_STALE: &str = "weir_policy_bundle_stale";
 /// Calls about which a shadow policy would have decided otherwise, by bundle and its verdict.
 pub const SHADOW_FLIPS: &str = "weir_policy_shadow_flips_total";
 
+/// Decisions written to the decision log.
+pub const DECISIONS_WRITTEN: &str = "weir_decision_log_written_total";
+/// Decisions that were not kept, by reason.
+pub const DECISIONS_DROPPED: &str = "weir_decision_log_dropped_total";
+/// Decisions that a mask policy changed, or failed to.
+pub const DECISIONS_MASKED: &str = "weir_decision_log_masked_total";
+/// Posts of decisions, by result.
+pub const DECISION_POSTS: &str = "weir_decision_log_posts_total";
+/// Bytes of decisions that wait to be sent.
+pub const DECISION_SPOOL: &str = "weir_decision_log_spool_bytes";
+
 /// Tokens of issuers that were judged, by issuer and reason; `accepted` is one.
 pub const TOKENS_JUDGED: &str = "weir_identity_tokens_judged_total";
 /// Fetches of issuers' keys, by issuer and result.
@@ -112,6 +123,11 @@ pub fn install() -> Result<(), metrics_exporter_prometheus::BuildError> {
     describe_counter!(ISSUER_FETCHES, "fetches of issuers' keys by result");
     describe_counter!(INTROSPECTIONS, "questions to issuers about opaque tokens, by issuer and result");
     describe_counter!(TOKEN_REQUESTS, "requests to Weir's own token endpoint, by grant and result");
+    describe_counter!(DECISIONS_WRITTEN, "decisions written to the decision log");
+    describe_counter!(DECISIONS_DROPPED, "decisions that were not kept, by reason");
+    describe_counter!(DECISIONS_MASKED, "decisions that a mask policy changed, or failed to");
+    describe_counter!(DECISION_POSTS, "posts of decisions, by result");
+    describe_gauge!(DECISION_SPOOL, "bytes of decisions that wait to be sent");
     describe_gauge!(COOLING, "deployments that cool down after failures");
     HANDLE.set(handle).unwrap_or(());
     Ok(())
@@ -126,6 +142,11 @@ pub fn observe(running: &Running, now: std::time::Instant) {
     gauge!(COOLING).set(count(running.health.all_cooling(now).len()));
     gauge!(JOURNAL_BACKLOG).set(count(running.journal.backlog()));
     gauge!(JOURNAL_FAILING).set(if running.journal.admits() { 0.0 } else { 1.0 });
+    if let Some(bytes) = running.decisions.spooled() {
+        // In steps of a KiB, so that the largest spool fits.
+        let kib = u32::try_from(bytes.div_ceil(1_024)).unwrap_or(u32::MAX);
+        gauge!(DECISION_SPOOL).set(f64::from(kib) * 1_024.0);
+    }
     let ready = running.engine_ready.load(std::sync::atomic::Ordering::Relaxed);
     gauge!(ENGINE_READY).set(if ready { 1.0 } else { 0.0 });
 }
@@ -153,6 +174,26 @@ pub fn bundle_polled(bundle: &str, result: &'static str) {
 /// Counts an instance of a compiled policy that is not asked again.
 pub fn wasm_dropped(reason: &'static str) {
     counter!(POLICY_WASM_DROPPED, "reason" => reason).increment(1);
+}
+
+/// Counts decisions that were written.
+pub fn decisions_written(count: u64) {
+    counter!(DECISIONS_WRITTEN).increment(count);
+}
+
+/// Counts decisions that were not kept.
+pub fn decisions_dropped(reason: &'static str, count: u64) {
+    counter!(DECISIONS_DROPPED, "reason" => reason).increment(count);
+}
+
+/// Counts a decision that was masked, or could not be.
+pub fn decisions_masked(result: &'static str) {
+    counter!(DECISIONS_MASKED, "result" => result).increment(1);
+}
+
+/// Counts a post of decisions.
+pub fn decisions_posted(result: &'static str) {
+    counter!(DECISION_POSTS, "result" => result).increment(1);
 }
 
 /// Counts a question to an issuer about an opaque token.
