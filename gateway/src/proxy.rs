@@ -20,8 +20,9 @@ use weir_wire::fault::Endpoint;
 use crate::config::settings::DeploymentRule;
 use crate::converse::{self, Client, End, Talk};
 use crate::exchange::{Exchange, Outcome};
+use crate::identity::dpop::challenge;
 use crate::identity::keyring::Identified;
-use crate::identity::{caller, credential, metadata, scope, token_endpoint};
+use crate::identity::{caller, metadata, scope, token_endpoint};
 use crate::limits::estimate::{self, Estimate};
 use crate::limits::{Reservation, Slot, headers};
 use crate::origin::Origin;
@@ -60,11 +61,10 @@ impl Gateway {
         x.endpoint = Some(request::endpoint(session.req_header())?);
         request::check_framing(session)?;
         // 4. Identity, from the head alone: strangers must not make us read their bodies.
-        let head = session.req_header();
-        let parameter = x.world.settings.key_parameter.as_deref();
-        let presented = credential::presented(&head.headers, head.uri.query(), parameter)?;
+        let (query, witness) = (session.req_header().uri.query(), request::witness(session));
+        let presented = caller::presented(&x.world, &witness, query)?;
         x.key = presented.public_id();
-        let caller = caller::identify(&self.running, &x.world, &presented, clock::unix_ms()).await?;
+        let caller = caller::identify(&self.running, &x.world, &presented, &witness, clock::unix_ms()).await?;
         x.key = Some(caller.subject.key.clone());
         if let Some(gate) = &caller.gate {
             let endpoint = x.endpoint.map_or("", Endpoint::name);
@@ -172,7 +172,10 @@ impl Gateway {
             Ok(End::Refused(refusal)) | Err(refusal) => {
                 x.status = refusal.face().status;
                 let outcome = refusal.outcome();
-                let headers = reply_headers(x);
+                let mut headers = reply_headers(x);
+                let proofs = x.world.settings.dpop.as_ref();
+                let asked = proofs.map(|rule| challenge::headers(rule, &refusal, clock::unix_ms() / 1_000));
+                headers.extend(asked.into_iter().flatten().map(|(name, value)| (name.into(), value)));
                 x.books.set_free();
                 let metadata = x.world.settings.token_endpoint.as_ref().map(metadata::resource_address);
                 request::refuse(session, &refusal, &headers, metadata.as_deref()).await;

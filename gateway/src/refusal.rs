@@ -9,6 +9,7 @@ use weir_wire::envelope::EnvelopeFault;
 use crate::exchange::Outcome;
 use crate::identity::api_key::KeyFault;
 use crate::identity::credential::{CredentialFault, PresentedFault};
+use crate::identity::dpop::DpopFault;
 use crate::identity::keyring::IdentityFault;
 use crate::identity::scope::OutOfScope;
 use crate::identity::token::TokenFault;
@@ -61,6 +62,15 @@ pub enum Refusal {
         /// `token_expired`, `token_audience`, `token_signature` …
         why: &'static str,
     },
+    /// A client certificate that stands for nobody here.
+    #[error("certificate refused: {why}")]
+    InvalidCertificate {
+        /// `certificate_expired`, `certificate_denied`, `certificate_unknown` …
+        why: &'static str,
+    },
+    /// A token without the proof of possession that it needs.
+    #[error("proof refused: {0}")]
+    InvalidProof(DpopFault),
     /// The issuer of a token could not be asked.
     #[error("the token's issuer is unavailable: {why}")]
     IssuerUnavailable {
@@ -238,6 +248,8 @@ impl Refusal {
             Refusal::MissingKey
             | Refusal::InvalidKey { .. }
             | Refusal::InvalidToken { .. }
+            | Refusal::InvalidCertificate { .. }
+            | Refusal::InvalidProof(_)
             | Refusal::IssuerUnavailable { .. }
             | Refusal::AmbiguousCredentials
             | Refusal::KeyInQuery
@@ -352,6 +364,12 @@ impl Refusal {
             Refusal::InvalidToken { .. } => {
                 face(401, AUTH, "invalid_token", "the access token is invalid, expired or not for this gateway")
             }
+            Refusal::InvalidCertificate { .. } => {
+                face(401, AUTH, "invalid_certificate", "the client certificate stands for no caller of this gateway")
+            }
+            Refusal::InvalidProof(fault) => {
+                face(401, AUTH, fault.error(), "the proof of possession (DPoP) does not fit this request and token")
+            }
             Refusal::IssuerUnavailable { .. } => Face {
                 retry_after: Some(Duration::from_secs(2)),
                 ..face(
@@ -465,7 +483,10 @@ impl From<IdentityFault> for Refusal {
             IdentityFault::Token(TokenFault::NoKeys | TokenFault::NoAnswer) => {
                 Refusal::IssuerUnavailable { why: fault.code() }
             }
+            IdentityFault::Proof(DpopFault::ReplaysFull) => Refusal::IssuerUnavailable { why: fault.code() },
             IdentityFault::Token(_) => Refusal::InvalidToken { why: fault.code() },
+            IdentityFault::Certificate(_) => Refusal::InvalidCertificate { why: fault.code() },
+            IdentityFault::Proof(fault) => Refusal::InvalidProof(fault),
             IdentityFault::Key(_)
             | IdentityFault::Unknown
             | IdentityFault::WrongSecret

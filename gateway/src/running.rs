@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
+use crate::identity::dpop::replay::Replays;
 use crate::identity::issuers::Issuers;
 use crate::identity::keyring::Keyring;
 use crate::identity::own_tokens::OwnTokens;
@@ -40,6 +41,8 @@ pub struct Running {
     pub own_tokens: OwnTokens,
     /// How often tokens were asked for.
     pub token_requests: Throttle,
+    /// Proofs of possession that were used lately.
+    pub replays: Replays,
     /// Limits' counters.
     pub limits: Limits,
     /// Cool-downs.

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
-use pingora::listeners::tls::TlsSettings;
 use pingora::proxy::http_proxy_service;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
@@ -26,6 +25,7 @@ use crate::config::settings::Settings;
 use crate::config::{self, Faults, Loaded};
 use crate::engine::EngineFault;
 use crate::fetch::Fetcher;
+use crate::identity::dpop::replay::Replays;
 use crate::identity::issuers::Issuers;
 use crate::identity::keyring::Keyring;
 use crate::identity::own_tokens::OwnTokens;
@@ -165,6 +165,7 @@ async fn open(settings: &Settings, world: World) -> Result<Running, ServeFault> 
         issuers: Issuers::new(Fetcher::new(settings.upstream_ca.as_deref())),
         own_tokens,
         token_requests: Throttle::new(clock::instant()),
+        replays: Replays::default(),
         limits: Limits::new(clock::instant()),
         health: Health::default(),
         retries: RetryBudget::default(),
@@ -245,22 +246,20 @@ fn data_plane(settings: &Settings, running: Arc<Running>) -> Result<Server, Serv
     };
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
-    let mut service = http_proxy_service(&server.configuration, Gateway { running });
+    let mut service = http_proxy_service(&server.configuration, Gateway { running: running.clone() });
     if let Some(app) = service.app_logic_mut() {
         let mut options = HttpServerOptions::default();
         options.h2c = true;
         app.server_options = Some(options);
     }
-    for listener in &settings.listeners {
+    for (at, listener) in settings.listeners.iter().enumerate() {
         let address = listener.address.to_string();
         let Some(files) = &listener.tls else {
             service.add_tcp(&address);
             continue;
         };
         let fault = |why: String| TlsFault { setting: format!("listen ({address})"), why };
-        let (cert, key) = (files.cert.display().to_string(), files.key.display().to_string());
-        let mut tls = TlsSettings::intermediate(&cert, &key).map_err(|error| fault(error.to_string()))?;
-        tls.enable_h2();
+        let tls = tls::door::settings(at, files, &running).map_err(fault)?;
         service.add_tls_with_settings(&address, None, tls);
     }
     server.add_service(service);

@@ -8,12 +8,15 @@ use std::sync::Arc;
 use crate::config::fault::Doubt;
 use crate::config::settings::{DeploymentRule, ModelRule};
 use crate::config::{Settings, Warning};
+use crate::identity::certificate::connection::Judges;
+use crate::identity::certificate::trust::Trust;
 use crate::identity::keyring::TenantRules;
 use crate::identity::pepper::Peppers;
 use crate::identity::sealed::MasterKeys;
 use crate::limits::LimitRules;
 use crate::policy::{self, Compiled, PolicyFault, decision_log};
 use crate::refusal::Refusal;
+use crate::tls::{self, TlsFault};
 use crate::usage::price::{BUILTIN, PriceBook, PriceError};
 
 /// Rules, never state.
@@ -34,6 +37,8 @@ pub struct World {
     pub peppers: Peppers,
     /// What tenants' secrets are sealed under.
     pub master_keys: MasterKeys,
+    /// Who vouches for client certificates, by listener.
+    pub trusts: Vec<Option<Trust>>,
     /// Limits by level.
     pub limits: LimitRules,
     /// Prices.
@@ -47,6 +52,9 @@ pub enum WorldFault {
     /// The policy doesn't compile.
     #[error("policy: {0}")]
     Policy(#[from] PolicyFault),
+    /// The authorities of client certificates can't be used.
+    #[error(transparent)]
+    Trust(#[from] TlsFault),
     /// The price file can't be read.
     #[error("prices: `{path}`: {source}")]
     PriceFile {
@@ -72,6 +80,7 @@ impl World {
         let tenants = TenantRules::new(&settings.tenants);
         let peppers = Peppers::new(&settings.peppers);
         let master_keys = MasterKeys::new(&settings.master_keys);
+        let trusts = tls::trusts(&settings)?;
         Ok(Self {
             revision,
             settings,
@@ -81,6 +90,7 @@ impl World {
             tenants,
             peppers,
             master_keys,
+            trusts,
             limits,
             prices,
             models,
@@ -99,6 +109,11 @@ impl World {
             }
         }
         found
+    }
+
+    /// What it says of client certificates.
+    pub fn judges(&self) -> Judges<'_> {
+        Judges { revision: self.revision, trusts: &self.trusts, denied: &self.settings.denied_certificates }
     }
 
     /// The model of that alias.

@@ -2,6 +2,7 @@
 //!
 //! Reads secrets and looks at the files that the configuration names; opens no socket and writes nothing.
 
+mod certificates;
 mod client;
 mod decision_log;
 mod identity;
@@ -19,8 +20,8 @@ use super::file::Node;
 use super::keys_table::ROOT;
 use super::secret::{Environment, Reference, read_private};
 use super::settings::{
-    AdminSettings, Durability, EngineSettings, Listener, Pepper, PolicyEngine, PolicySettings, RequestSettings,
-    RetrySettings, Secret, Settings, StreamSettings, TlsFiles,
+    AdminSettings, ClientAuth, Durability, EngineSettings, Listener, Pepper, PolicyEngine, PolicySettings,
+    RequestSettings, RetrySettings, Secret, Settings, StreamSettings, TlsFiles,
 };
 use super::shape::{self, Section};
 use super::{Loaded, resolve};
@@ -75,14 +76,23 @@ impl Check<'_> {
         let tenants = self.tenants(root, &models);
         let issuers = self.issuers(root, &tenants);
         let token_endpoint = self.token_endpoint(root, &issuers);
+        let peppers = self.peppers(root);
+        let identity = root.section("identity");
+        let client_trust = self.client_trust(root);
+        let certificates = self.certificates(&identity, &tenants);
+        self.are_met(&identity, &certificates, &client_trust);
         Settings {
+            client_trust,
+            certificates,
+            denied_certificates: self.denied_certificates(&identity),
+            dpop: self.dpop(&identity, &peppers),
             listeners,
             admin,
             data: self.data(root),
             threads: root.int("threads").map_or_else(cores, to_usize),
             key_parameter: self.key_parameter(&root.section("keys")),
             client: self.client(&root.section("client")),
-            peppers: self.peppers(root),
+            peppers,
             master_keys: self.versions(&root.section("secrets"), ["master_key", "master_keys"], false),
             tenants,
             issuers,
@@ -149,7 +159,11 @@ impl Check<'_> {
             }
         }
         self.watched.extend(cert.iter().chain(&key).cloned());
-        TlsFiles { cert: cert.unwrap_or_default(), key: key.unwrap_or_default() }
+        let clients = section.get("client_ca").map(|_| match section.text("client_auth") {
+            Some("optional") => ClientAuth::Optional,
+            Some(_) | None => ClientAuth::Required,
+        });
+        TlsFiles { cert: cert.unwrap_or_default(), key: key.unwrap_or_default(), clients }
     }
 
     fn pem(&mut self, place: String, path: &Path, bytes: &[u8], block: &'static str) {

@@ -11,6 +11,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::identity::TenantPath;
+use crate::identity::certificate::{CertificateRule, DeniedCertificates};
+use crate::identity::dpop::DpopRule;
 use crate::identity::issuer::IssuerRule;
 use crate::identity::own_tokens::TokenEndpointRule;
 
@@ -60,6 +62,14 @@ pub struct Settings {
     pub issuers: Vec<Arc<IssuerRule>>,
     /// Weir's own token endpoint, where there is one.
     pub token_endpoint: Option<TokenEndpointRule>,
+    /// Who client certificates stand for.
+    pub certificates: Vec<Arc<CertificateRule>>,
+    /// Client certificates that are refused.
+    pub denied_certificates: DeniedCertificates,
+    /// Who vouches for client certificates, by listener.
+    pub client_trust: Vec<Option<ClientTrust>>,
+    /// Proofs of possession; none are taken without.
+    pub dpop: Option<DpopRule>,
     /// Model aliases and who serves them.
     pub models: Vec<ModelRule>,
     /// The own engine, started and supervised by Weir. Needs a restart to change.
@@ -111,6 +121,26 @@ pub struct TlsFiles {
     pub cert: PathBuf,
     /// Private key.
     pub key: PathBuf,
+    /// Whether clients are asked for certificates.
+    pub clients: Option<ClientAuth>,
+}
+
+/// How a listener asks clients for certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// One that is there is judged; another credential does too.
+    Optional,
+    /// Without a good one there is no connection.
+    Required,
+}
+
+/// Who vouches for a listener's clients. Read with each reload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientTrust {
+    /// PEM of the authorities.
+    pub ca: Arc<[u8]>,
+    /// PEM of their revocation lists.
+    pub crl: Option<Arc<[u8]>>,
 }
 
 /// The admin listener.

@@ -36,6 +36,8 @@ fn folder() -> tempfile::TempDir {
         std::fs::write(path.join(name), "x").unwrap();
     }
     std::fs::write(path.join("tls/cert.pem"), "-----BEGIN CERTIFICATE-----\n").unwrap();
+    std::fs::write(path.join("tls/clients.pem"), "-----BEGIN CERTIFICATE-----\n").unwrap();
+    std::fs::write(path.join("tls/clients.crl"), "-----BEGIN X509 CRL-----\n").unwrap();
     private(&path.join("tls/key.pem"), "-----BEGIN PRIVATE KEY-----\n");
     for name in [
         "pepper",

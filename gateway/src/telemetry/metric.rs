@@ -79,6 +79,12 @@ pub const INTROSPECTIONS: &str = "weir_identity_introspections_total";
 
 /// Requests to Weir's own token endpoint, by grant and result; `issued` is one.
 pub const TOKEN_REQUESTS: &str = "weir_identity_token_requests_total";
+/// Client certificates that were judged, by rule and reason; `accepted` is one, `handshake` the rule before any.
+pub const CERTIFICATES_JUDGED: &str = "weir_identity_certificates_judged_total";
+/// Proofs of possession that were judged, by reason; `accepted` is one.
+pub const PROOFS_JUDGED: &str = "weir_identity_proofs_judged_total";
+/// Used proofs of possession that are remembered.
+pub const PROOFS_REMEMBERED: &str = "weir_identity_proofs_remembered";
 
 /// Upper bounds of the latency histograms, in seconds.
 const SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
@@ -128,6 +134,9 @@ pub fn install() -> Result<(), metrics_exporter_prometheus::BuildError> {
     describe_counter!(DECISIONS_MASKED, "decisions that a mask policy changed, or failed to");
     describe_counter!(DECISION_POSTS, "posts of decisions, by result");
     describe_gauge!(DECISION_SPOOL, "bytes of decisions that wait to be sent");
+    describe_counter!(CERTIFICATES_JUDGED, "client certificates that were judged, by rule and reason");
+    describe_counter!(PROOFS_JUDGED, "proofs of possession that were judged, by reason");
+    describe_gauge!(PROOFS_REMEMBERED, "used proofs of possession that are remembered");
     describe_gauge!(COOLING, "deployments that cool down after failures");
     HANDLE.set(handle).unwrap_or(());
     Ok(())
@@ -140,6 +149,7 @@ pub fn observe(running: &Running, now: std::time::Instant) {
     let revision = u32::try_from(running.world.load().revision).unwrap_or(u32::MAX);
     gauge!(REVISION).set(f64::from(revision));
     gauge!(COOLING).set(count(running.health.all_cooling(now).len()));
+    gauge!(PROOFS_REMEMBERED).set(count(running.replays.count()));
     gauge!(JOURNAL_BACKLOG).set(count(running.journal.backlog()));
     gauge!(JOURNAL_FAILING).set(if running.journal.admits() { 0.0 } else { 1.0 });
     if let Some(bytes) = running.decisions.spooled() {
@@ -204,6 +214,16 @@ pub fn introspected(issuer: &str, result: &'static str) {
 /// Counts a request to Weir's own token endpoint.
 pub fn token_requested(grant: &'static str, result: &'static str) {
     counter!(TOKEN_REQUESTS, "grant" => grant, "result" => result).increment(1);
+}
+
+/// Counts a client certificate that was judged.
+pub fn certificate_judged(rule: &str, reason: &'static str) {
+    counter!(CERTIFICATES_JUDGED, "rule" => rule.to_owned(), "reason" => reason).increment(1);
+}
+
+/// Counts a proof of possession that was judged.
+pub fn proof_judged(reason: &'static str) {
+    counter!(PROOFS_JUDGED, "reason" => reason).increment(1);
 }
 
 /// Counts a fetch of an issuer's keys.
