@@ -38,8 +38,9 @@ fn the_credential_is_found_in_each_of_its_places() {
 
 #[test]
 fn a_token_with_a_proof_is_another_credential_than_its_bearers() {
-    let one =
-        |list: &[(&str, &str)]| presented(&headers(list), None, None).map(|found| found == Credential::BoundToken("t1"));
+    let one = |list: &[(&str, &str)]| {
+        presented(&headers(list), None, None).map(|found| found == Credential::BoundToken("t1"))
+    };
     assert_eq!(one(&[("authorization", "DPoP t1")]), Ok(true));
     assert_eq!(one(&[("authorization", "dpop t1"), ("authorization", "DPoP t1")]), Ok(true));
     for list in [
