@@ -207,7 +207,7 @@ impl Exchange {
     /// A call that has just arrived: it takes its place in the journal now, so that settling never waits.
     pub fn born(running: Arc<Running>) -> Self {
         let world = running.world.load_full();
-        let policy = running.policy.load_full();
+        let policy = world.bundles.load_full();
         let guard = running.in_flight.enter();
         let journal = running.journal.permit().ok();
         let born_ms = clock::unix_ms();

@@ -113,7 +113,23 @@ impl Fetcher {
         bytes_max: usize,
         trust: Trust,
     ) -> Result<Response, FetchFault> {
-        self.send(Method::GET, url, headers, Bytes::new(), bytes_max, trust).await
+        self.get_within(url, headers, bytes_max, trust, FETCH_TIME_MAX).await
+    }
+
+    /// [`get`](Self::get) with a time limit of one's own, for what is large or held back by its server.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn get_within(
+        &self,
+        url: &Url,
+        headers: HeaderMap,
+        bytes_max: usize,
+        trust: Trust,
+        time_max: Duration,
+    ) -> Result<Response, FetchFault> {
+        let exchange = self.send(request(Method::GET, url, headers, Bytes::new())?, url, bytes_max, trust);
+        timeout(time_max, exchange).await.map_err(|_| FetchFault::Timeout)?
     }
 
     /// `POST` of a body.
@@ -128,33 +144,28 @@ impl Fetcher {
         bytes_max: usize,
         trust: Trust,
     ) -> Result<Response, FetchFault> {
-        self.send(Method::POST, url, headers, body, bytes_max, trust).await
+        let exchange = self.send(request(Method::POST, url, headers, body)?, url, bytes_max, trust);
+        timeout(FETCH_TIME_MAX, exchange).await.map_err(|_| FetchFault::Timeout)?
     }
 
     async fn send(
         &self,
-        method: Method,
+        request: Request<Full<Bytes>>,
         url: &Url,
-        headers: HeaderMap,
-        body: Bytes,
         bytes_max: usize,
         trust: Trust,
     ) -> Result<Response, FetchFault> {
-        let request = request(method, url, headers, body)?;
-        let exchange = async {
-            let stream = connect(url, trust).await?;
-            match url.scheme() {
-                "https" => {
-                    let name = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-                    let name = ServerName::try_from(name).map_err(|_| FetchFault::Url)?;
-                    let connector = TlsConnector::from(Arc::clone(&self.tls));
-                    let stream = connector.connect(name, stream).await.map_err(FetchFault::Connect)?;
-                    exchange(stream, request, bytes_max).await
-                }
-                _ => exchange(stream, request, bytes_max).await,
+        let stream = connect(url, trust).await?;
+        match url.scheme() {
+            "https" => {
+                let name = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+                let name = ServerName::try_from(name).map_err(|_| FetchFault::Url)?;
+                let connector = TlsConnector::from(Arc::clone(&self.tls));
+                let stream = connector.connect(name, stream).await.map_err(FetchFault::Connect)?;
+                exchange(stream, request, bytes_max).await
             }
-        };
-        timeout(FETCH_TIME_MAX, exchange).await.map_err(|_| FetchFault::Timeout)?
+            _ => exchange(stream, request, bytes_max).await,
+        }
     }
 }
 

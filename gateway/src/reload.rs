@@ -77,10 +77,12 @@ pub async fn reload(file: &std::path::Path, running: &Running) -> Result<(u64, V
         return Err(ReloadFault::Restart(restart));
     }
     let revision = running.revisions.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-    let world = World::build(loaded.settings, revision)?;
+    let mut world = World::build(loaded.settings, revision)?;
     // With another pepper every key would be wrong from now on.
     world.peppers.check(&running.store.pepper_fingerprints().await?)?;
     world.limits.follow(running.keyring.limits());
+    // Last: nothing can fail any more, and from here on new revisions go to the new World.
+    world.bundles = running.bundles.follow(&world.settings.bundles, clock::unix_ms());
     running.world.store(Arc::new(world));
     Ok((revision, loaded.watched))
 }

@@ -7,15 +7,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
-use crate::identity::dpop::replay::Replays;
 use crate::identity::issuers::Issuers;
 use crate::identity::keyring::Keyring;
 use crate::identity::own_tokens::OwnTokens;
 use crate::identity::token_endpoint::throttle::Throttle;
 use crate::journal::Journal;
 use crate::limits::Limits;
-use crate::policy::Active;
-use crate::policy::decision_log::DecisionLog;
+use crate::policy::bundle::Bundles;
 use crate::providers::Transport;
 use crate::routing::{Health, RetryBudget};
 use crate::store::Store;
@@ -25,12 +23,10 @@ use crate::world::World;
 pub struct Running {
     /// The World that new calls are born into.
     pub world: ArcSwap<World>,
-    /// The bundles that decide about new calls, beside their World's own policy.
-    pub policy: ArcSwap<Active>,
+    /// Policy bundles: those that decide, and those that were.
+    pub bundles: Bundles,
     /// Openings and closings.
     pub journal: Journal,
-    /// What is kept of decisions.
-    pub decisions: DecisionLog,
     /// Keys, usage rows, the audit head.
     pub store: Store,
     /// Keys in memory.
@@ -41,8 +37,6 @@ pub struct Running {
     pub own_tokens: OwnTokens,
     /// How often tokens were asked for.
     pub token_requests: Throttle,
-    /// Proofs of possession that were used lately.
-    pub replays: Replays,
     /// Limits' counters.
     pub limits: Limits,
     /// Cool-downs.

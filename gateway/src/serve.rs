@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
+use pingora::listeners::tls::TlsSettings;
 use pingora::proxy::http_proxy_service;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
@@ -25,7 +26,6 @@ use crate::config::settings::Settings;
 use crate::config::{self, Faults, Loaded};
 use crate::engine::EngineFault;
 use crate::fetch::Fetcher;
-use crate::identity::dpop::replay::Replays;
 use crate::identity::issuers::Issuers;
 use crate::identity::keyring::Keyring;
 use crate::identity::own_tokens::OwnTokens;
@@ -33,7 +33,7 @@ use crate::identity::own_tokens::keys::KeysFault;
 use crate::identity::token_endpoint::{self, throttle::Throttle};
 use crate::journal::{Journal, JournalError};
 use crate::limits::Limits;
-use crate::policy::decision_log::{self, DecisionLog};
+use crate::policy::bundle::{self, Bundles};
 use crate::providers::Transport;
 use crate::proxy::Gateway;
 use crate::routing::{Health, RetryBudget};
@@ -54,6 +54,9 @@ const ISSUERS_LOOK: Duration = Duration::from_secs(1);
 const USES_NOTED: Duration = Duration::from_secs(2);
 /// Longest wait for the ledger at the end.
 const FLUSH_MAX: Duration = Duration::from_secs(10);
+
+/// Folder of the policy bundles in the data folder.
+const BUNDLES_FOLDER: &str = "bundles";
 
 /// Why a gateway can't start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -78,9 +81,6 @@ pub enum ServeFault {
     /// The journal can't be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The decision log's folder can't be used.
-    #[error(transparent)]
-    Decisions(#[from] decision_log::OpenFault),
     /// The pepper is another than the stored keys were made with.
     #[error(transparent)]
     Pepper(#[from] crate::identity::pepper::WrongPepper),
@@ -141,7 +141,7 @@ pub fn prepare(path: &Path) -> Result<Prepared, ServeFault> {
     Ok(Prepared { running: Arc::new(running), control, loaded })
 }
 
-async fn open(settings: &Settings, world: World) -> Result<Running, ServeFault> {
+async fn open(settings: &Settings, mut world: World) -> Result<Running, ServeFault> {
     let store = Store::open(&settings.data.join(STORE_FILE), Create::IfMissing).await?;
     let (journal, replay) = Journal::open(&settings.data, settings.durability).await?;
     if !replay.interrupted.is_empty() || replay.projected_late > 0 {
@@ -155,17 +155,17 @@ async fn open(settings: &Settings, world: World) -> Result<Running, ServeFault> 
     }
     let keyring = Keyring::new();
     keyring.refresh(&store, clock::unix_ms()).await?;
+    let bundles = Bundles::new(settings.data.join(BUNDLES_FOLDER));
+    world.bundles = bundles.follow(&settings.bundles, clock::unix_ms());
     Ok(Running {
         world: arc_swap::ArcSwap::from_pointee(world),
-        policy: arc_swap::ArcSwap::default(),
+        bundles,
         journal,
-        decisions: DecisionLog::open(&settings.decision_log)?,
         store,
         keyring,
         issuers: Issuers::new(Fetcher::new(settings.upstream_ca.as_deref())),
         own_tokens,
         token_requests: Throttle::new(clock::instant()),
-        replays: Replays::default(),
         limits: Limits::new(clock::instant()),
         health: Health::default(),
         retries: RetryBudget::default(),
@@ -200,9 +200,10 @@ impl Prepared {
         tasks.spawn_on(admin::serve(settings.admin.clone(), running.clone(), stopped.clone()), on);
         tasks.spawn_on(refresh_keys(running.clone(), stopped.clone()), on);
         tasks.spawn_on(refresh_issuers(running.clone(), stopped.clone()), on);
+        let fetcher = Fetcher::new(settings.upstream_ca.as_deref());
+        tasks.spawn_on(bundle::poll::watch(running.clone(), fetcher, stopped.clone()), on);
         tasks.spawn_on(note_uses(running.clone(), stopped.clone()), on);
         tasks.spawn_on(key_notes::watch(running.clone(), stopped.clone()), on);
-        tasks.spawn_on(decision_log::ship::watch(running.clone(), stopped.clone()), on);
         tasks.spawn_on(reload::watch(config.to_path_buf(), loaded.watched, running.clone(), stopped.clone()), on);
         tasks.spawn_on(announce(settings.clone(), running.clone(), when_ready), on);
         let engine = settings
@@ -219,7 +220,6 @@ impl Prepared {
             }
             // Pages and polls that still run have nothing to lose.
             tasks.shutdown().await;
-            decision_log::ship::finish(running.clone()).await;
             running.journal.shutdown(FLUSH_MAX).await
         });
         if let Err(error) = flushed {
@@ -246,20 +246,22 @@ fn data_plane(settings: &Settings, running: Arc<Running>) -> Result<Server, Serv
     };
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
-    let mut service = http_proxy_service(&server.configuration, Gateway { running: running.clone() });
+    let mut service = http_proxy_service(&server.configuration, Gateway { running });
     if let Some(app) = service.app_logic_mut() {
         let mut options = HttpServerOptions::default();
         options.h2c = true;
         app.server_options = Some(options);
     }
-    for (at, listener) in settings.listeners.iter().enumerate() {
+    for listener in &settings.listeners {
         let address = listener.address.to_string();
         let Some(files) = &listener.tls else {
             service.add_tcp(&address);
             continue;
         };
         let fault = |why: String| TlsFault { setting: format!("listen ({address})"), why };
-        let tls = tls::door::settings(at, files, &running).map_err(fault)?;
+        let (cert, key) = (files.cert.display().to_string(), files.key.display().to_string());
+        let mut tls = TlsSettings::intermediate(&cert, &key).map_err(|error| fault(error.to_string()))?;
+        tls.enable_h2();
         service.add_tls_with_settings(&address, None, tls);
     }
     server.add_service(service);

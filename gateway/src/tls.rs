@@ -1,7 +1,5 @@
 //! Whether the certificates and keys that the settings name can be used. Pingora finds out too late: in the middle of
-//! its start, by a panic that leaves a process without that listener. [`door`] opens the listeners.
-
-pub mod door;
+//! its start, by a panic that leaves a process without that listener.
 
 use std::path::Path;
 
@@ -11,7 +9,6 @@ use pingora::tls::{
 };
 
 use crate::config::settings::{Settings, TlsFiles};
-use crate::identity::certificate::trust::Trust;
 
 /// What can't be used: the setting, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,19 +32,7 @@ pub fn faults(settings: &Settings) -> Vec<TlsFault> {
         let why = authorities(path).err()?;
         Some(TlsFault { setting: "upstream.ca_file".to_owned(), why })
     });
-    served.chain(trusts(settings).err()).chain(trusted).collect()
-}
-
-/// Who vouches for client certificates, by listener.
-///
-/// # Errors
-/// The first file that can't be used.
-pub fn trusts(settings: &Settings) -> Result<Vec<Option<Trust>>, TlsFault> {
-    let all = settings.client_trust.iter().enumerate().map(|(at, files)| {
-        let trust = files.as_ref().map(Trust::new).transpose();
-        trust.map_err(|why| TlsFault { setting: format!("listen[{at}].tls"), why })
-    });
-    all.collect()
+    served.chain(trusted).collect()
 }
 
 fn server(files: &TlsFiles) -> Result<(), String> {

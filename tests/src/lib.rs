@@ -14,11 +14,11 @@
     clippy::disallowed_methods
 )]
 
+pub mod bundles;
 pub mod client;
 pub mod clock;
 pub mod config;
 pub mod demo;
-pub mod dpop;
 pub mod engine;
 pub mod gateway;
 pub mod http1;

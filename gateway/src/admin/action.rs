@@ -35,8 +35,10 @@ pub enum Action {
     IssuersRead,
     /// Give Weir's own tokens another signing key.
     IssuersRotate,
-    /// Try a policy on the calls of just now.
-    PolicyRehearse,
+    /// Look at policies and bundles.
+    PolicyRead,
+    /// Let another policy decide.
+    PolicyChange,
     /// Look at usage and cost.
     UsageRead,
     /// Verify the audit log.
@@ -45,7 +47,7 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::StatusRead,
         Self::KeysRead,
         Self::KeysCreate,
@@ -62,7 +64,8 @@ impl Action {
         Self::SecretsChange,
         Self::IssuersRead,
         Self::IssuersRotate,
-        Self::PolicyRehearse,
+        Self::PolicyRead,
+        Self::PolicyChange,
         Self::UsageRead,
         Self::AuditVerify,
     ];
@@ -86,7 +89,8 @@ impl Action {
             Self::SecretsChange => "secrets.change",
             Self::IssuersRead => "issuers.read",
             Self::IssuersRotate => "issuers.rotate",
-            Self::PolicyRehearse => "policy.rehearse",
+            Self::PolicyRead => "policy.read",
+            Self::PolicyChange => "policy.change",
             Self::UsageRead => "usage.read",
             Self::AuditVerify => "audit.verify",
         }
@@ -96,7 +100,12 @@ impl Action {
     pub fn is_of_deployment(self) -> bool {
         matches!(
             self,
-            Self::StatusRead | Self::IssuersRead | Self::IssuersRotate | Self::PolicyRehearse | Self::AuditVerify
+            Self::StatusRead
+                | Self::IssuersRead
+                | Self::IssuersRotate
+                | Self::PolicyRead
+                | Self::PolicyChange
+                | Self::AuditVerify
         )
     }
 

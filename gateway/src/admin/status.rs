@@ -19,11 +19,14 @@ pub(crate) async fn health() -> &'static str {
 
 /// Calls can be served; if not, why.
 pub(crate) async fn ready(State(running): State<Arc<Running>>) -> (StatusCode, String) {
+    // A tenant's own bundle keeps nobody else waiting.
+    let missing = running.bundles.snapshot().missing().any(|member| member.rule.tenant.is_none());
     let faults = [
         (running.draining.load(Ordering::Relaxed), "draining"),
         (!running.listening.load(Ordering::Relaxed), "not every listener is open"),
         (!running.engine_ready.load(Ordering::Relaxed), "the engine is not ready"),
         (!running.journal.admits(), "the journal can't be written"),
+        (missing, "a policy bundle is missing"),
         (running.keyring.is_stale(clock::unix_ms()), "the key store can't be read"),
     ];
     let why: Vec<&str> = faults.into_iter().filter_map(|(is, text)| is.then_some(text)).collect();

@@ -6,7 +6,7 @@ mod eval;
 mod explain;
 mod fmt;
 mod place;
-mod replay;
+mod rollback;
 mod test;
 
 use std::io::Write;
@@ -39,10 +39,10 @@ pub enum PolicyCommand {
     Explain(explain::ExplainArgs),
     /// Lay policies out in one way, without a change of meaning
     Fmt(fmt::FmtArgs),
+    /// Let an earlier revision of a bundle decide again, in a running gateway
+    Rollback(rollback::RollbackArgs),
     /// How long one decision takes
     Bench(bench::BenchArgs),
-    /// Which recorded decisions a candidate would turn; exit status 0: none, 1: some, 2: not all could be judged
-    Replay(replay::ReplayArgs),
 }
 
 /// Why a policy command failed.
@@ -59,9 +59,9 @@ pub enum PolicyError {
         /// Why.
         source: serde_json::Error,
     },
-    /// The configuration is wrong.
+    /// A roll-back was not done.
     #[error(transparent)]
-    Config(#[from] crate::config::Faults),
+    Rollback(#[from] rollback::RollbackError),
     /// No question.
     #[error("a query is needed, or `--jsonl`")]
     NoQuery,
@@ -92,8 +92,8 @@ pub fn run(args: &PolicyArgs, out: &mut dyn Write) -> Result<u8, PolicyError> {
         PolicyCommand::Eval(args) => eval::run(args, out),
         PolicyCommand::Explain(args) => explain::run(args, out),
         PolicyCommand::Fmt(args) => fmt::run(args, out),
+        PolicyCommand::Rollback(args) => Ok(rollback::run(args, out)?),
         PolicyCommand::Bench(args) => bench::run(args, out),
-        PolicyCommand::Replay(args) => replay::run(args, out),
     }
 }
 

@@ -61,7 +61,6 @@ pub(super) fn conclude(served: Result<(), ServeFault>) -> ExitCode {
         ServeFault::Data { .. }
         | ServeFault::Store(_)
         | ServeFault::Journal(_)
-        | ServeFault::Decisions(_)
         | ServeFault::Listen { .. }
         | ServeFault::Threads(_) => 1,
     };
@@ -72,7 +71,6 @@ pub(super) fn conclude(served: Result<(), ServeFault>) -> ExitCode {
 pub(super) fn deeper(settings: &Settings) -> Result<Vec<Warning>, Vec<Fault>> {
     let fault = |error: WorldFault| match &error {
         WorldFault::Policy(fault) => Fault { path: "policy.path".to_owned(), wrong: Wrong::Policy(fault.to_string()) },
-        WorldFault::Trust(fault) => Fault { path: fault.setting.clone(), wrong: Wrong::Tls(fault.why.clone()) },
         WorldFault::PriceFile { .. } | WorldFault::Prices(_) => {
             Fault { path: "prices".to_owned(), wrong: Wrong::Prices(error.to_string()) }
         }
@@ -84,9 +82,7 @@ pub(super) fn deeper(settings: &Settings) -> Result<Vec<Warning>, Vec<Fault>> {
     match World::build(settings.clone(), 0).map_err(fault) {
         Ok(world) if faults.is_empty() => Ok(world.unpriced()),
         world => {
-            // What the first look found is not said twice.
-            let more = world.err().filter(|fault| !faults.contains(fault));
-            faults.extend(more);
+            faults.extend(world.err());
             Err(faults)
         }
     }

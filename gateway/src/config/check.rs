@@ -2,9 +2,8 @@
 //!
 //! Reads secrets and looks at the files that the configuration names; opens no socket and writes nothing.
 
-mod certificates;
+mod bundles;
 mod client;
-mod decision_log;
 mod identity;
 mod models;
 mod tenants;
@@ -20,8 +19,8 @@ use super::file::Node;
 use super::keys_table::ROOT;
 use super::secret::{Environment, Reference, read_private};
 use super::settings::{
-    AdminSettings, ClientAuth, Durability, EngineSettings, Listener, Pepper, PolicyEngine, PolicySettings,
-    RequestSettings, RetrySettings, Secret, Settings, StreamSettings, TlsFiles,
+    AdminSettings, Durability, EngineSettings, Listener, Pepper, PolicyEngine, PolicySettings, RequestSettings,
+    RetrySettings, Secret, Settings, StreamSettings, TlsFiles,
 };
 use super::shape::{self, Section};
 use super::{Loaded, resolve};
@@ -75,32 +74,25 @@ impl Check<'_> {
         let models = self.models(root, engine.as_ref());
         let tenants = self.tenants(root, &models);
         let issuers = self.issuers(root, &tenants);
+        let policy = self.policy(&root.section("policy"));
+        let bundles = self.bundles(&root.section("policy"), &policy);
         let token_endpoint = self.token_endpoint(root, &issuers);
-        let peppers = self.peppers(root);
-        let identity = root.section("identity");
-        let client_trust = self.client_trust(root);
-        let certificates = self.certificates(&identity, &tenants);
-        self.are_met(&identity, &certificates, &client_trust);
         Settings {
-            client_trust,
-            certificates,
-            denied_certificates: self.denied_certificates(&identity),
-            dpop: self.dpop(&identity, &peppers),
             listeners,
             admin,
             data: self.data(root),
             threads: root.int("threads").map_or_else(cores, to_usize),
             key_parameter: self.key_parameter(&root.section("keys")),
             client: self.client(&root.section("client")),
-            peppers,
+            peppers: self.peppers(root),
             master_keys: self.versions(&root.section("secrets"), ["master_key", "master_keys"], false),
             tenants,
             issuers,
             token_endpoint,
             models,
             engine,
-            policy: self.policy(&root.section("policy")),
-            decision_log: self.decision_log(root),
+            policy,
+            bundles,
             prices: self.prices(root),
             request: request(&root.section("request")),
             stream: stream(&root.section("stream")),
@@ -159,11 +151,7 @@ impl Check<'_> {
             }
         }
         self.watched.extend(cert.iter().chain(&key).cloned());
-        let clients = section.get("client_ca").map(|_| match section.text("client_auth") {
-            Some("optional") => ClientAuth::Optional,
-            Some(_) | None => ClientAuth::Required,
-        });
-        TlsFiles { cert: cert.unwrap_or_default(), key: key.unwrap_or_default(), clients }
+        TlsFiles { cert: cert.unwrap_or_default(), key: key.unwrap_or_default() }
     }
 
     fn pem(&mut self, place: String, path: &Path, bytes: &[u8], block: &'static str) {
@@ -253,11 +241,7 @@ impl Check<'_> {
         }
         self.watched.extend(path.iter().cloned());
         let entrypoint = section.text("entrypoint").unwrap_or_default();
-        let name = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        let mut parts = entrypoint.split('.');
-        if parts.next() != Some("data") || parts.clone().next().is_none() || !parts.all(name) {
-            self.fault(section.at("entrypoint"), Wrong::Entrypoint(entrypoint.to_owned()));
-        }
+        self.entrypoint(section, entrypoint);
         let data = self.existing(section, "data");
         self.watched.extend(data.iter().cloned());
         let engine = match section.text("engine") {
@@ -265,6 +249,15 @@ impl Check<'_> {
             Some(_) | None => PolicyEngine::Auto,
         };
         PolicySettings { path, data, entrypoint: entrypoint.to_owned(), timeout: ms(section, "timeout_ms"), engine }
+    }
+
+    fn entrypoint(&mut self, section: &Section<'_>, entrypoint: &str) {
+        let name = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        let mut parts = entrypoint.split('.');
+        let is_rule = parts.next() == Some("data") && parts.clone().next().is_some() && parts.all(name);
+        if !is_rule && section.get("entrypoint").is_some() {
+            self.fault(section.at("entrypoint"), Wrong::Entrypoint(entrypoint.to_owned()));
+        }
     }
 
     fn prices(&mut self, root: &Section<'_>) -> Option<PathBuf> {

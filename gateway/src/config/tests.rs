@@ -12,6 +12,9 @@ use super::*;
 use crate::bounds;
 
 const PEPPER: &str = "0123456789abcdef";
+const BUNDLE_KEY: &str = "-----BEGIN PUBLIC KEY-----\n\
+    MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE0kQMA6Upvm+XYbEQ6C0hsj5ojSxk\n\
+    KNuX0pEpbzfptNSfXcHaqfLNtGagABPo6oI/gogI4eS/qKnluyeq+j7KCw==\n-----END PUBLIC KEY-----\n";
 const MINIMAL: &str = "keys: { pepper: \"env:PEPPER\" }\n";
 
 fn environment(name: &str) -> Option<String> {
@@ -36,15 +39,15 @@ fn folder() -> tempfile::TempDir {
         std::fs::write(path.join(name), "x").unwrap();
     }
     std::fs::write(path.join("tls/cert.pem"), "-----BEGIN CERTIFICATE-----\n").unwrap();
-    std::fs::write(path.join("tls/clients.pem"), "-----BEGIN CERTIFICATE-----\n").unwrap();
-    std::fs::write(path.join("tls/clients.crl"), "-----BEGIN X509 CRL-----\n").unwrap();
     private(&path.join("tls/key.pem"), "-----BEGIN PRIVATE KEY-----\n");
+    std::fs::write(path.join("bundle_key.pem"), BUNDLE_KEY).unwrap();
     for name in [
         "pepper",
         "admin_token",
         "cloud_key",
         "master_key",
         "idp_secret",
+        "bundle_token",
         "secrets/admin_token",
         "secrets/pepper_1",
         "secrets/pepper_2",

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -49,6 +49,10 @@ pub struct Standing {
     pub confirmed_ms: AtomicU64,
     /// Unix milliseconds of the last poll.
     pub polled_ms: AtomicU64,
+    /// Digest of the revision whose coming into use was noted last.
+    pub told: Mutex<Option<Arc<str>>>,
+    /// Whether it was told that the bundle is too old.
+    pub told_stale: AtomicBool,
     /// Calls about which the shadow would have decided otherwise.
     pub flipped: AtomicU64,
     /// Why the last poll brought nothing, where it did not.

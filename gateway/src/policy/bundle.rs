@@ -6,14 +6,19 @@
 
 pub mod archive;
 pub mod content;
+pub mod keep;
+pub mod poll;
 pub mod roots;
 pub mod rule;
+pub mod set;
 pub mod signature;
 
 #[cfg(test)]
 pub(super) mod fixture;
 
 use super::PolicyFault;
+use keep::KeepFault;
+pub use set::Bundles;
 use signature::SignatureFault;
 
 /// Why a bundle is not taken.
@@ -86,6 +91,9 @@ pub enum BundleFault {
     /// It doesn't compile, or lacks the entry point.
     #[error(transparent)]
     Policy(#[from] PolicyFault),
+    /// It can't be kept for the next start, so it is not taken.
+    #[error(transparent)]
+    Keep(#[from] KeepFault),
     /// Its own tests fail.
     #[error("{failed} of its {ran} tests failed; the first is `{name}`")]
     Tests {
@@ -114,6 +122,7 @@ impl BundleFault {
             Self::Unsupported(_) => "bundle_unsupported",
             Self::Policy(PolicyFault::Entrypoint { .. }) => "bundle_entrypoint",
             Self::Policy(_) => "bundle_policy",
+            Self::Keep(_) => "bundle_not_kept",
             Self::Tests { .. } => "bundle_tests",
         }
     }

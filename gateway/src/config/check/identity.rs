@@ -178,6 +178,7 @@ impl Check<'_> {
     }
 }
 
+/// Whether what is sent there stays on this machine.
 pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
@@ -187,6 +188,7 @@ pub(super) fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// Whether it is an http or https URL without a credential in it.
 pub(super) fn is_web(text: &str) -> bool {
     Url::parse(text).is_ok_and(|url| {
         matches!(url.scheme(), "http" | "https")

@@ -97,6 +97,21 @@ fn plain_name(path: &str) -> Result<String, BundleFault> {
     }
 }
 
+/// The archive that a path names: a `.tar.gz` file as it is, a folder packed.
+///
+/// # Errors
+/// It can't be read, or is too large.
+pub fn from_disk(path: &Path) -> Result<Vec<u8>, BundleFault> {
+    let found = fs::metadata(path).map_err(|fault| broken(&fault))?;
+    if found.is_dir() {
+        return pack(&folder(path)?).map_err(|fault| broken(&fault));
+    }
+    if found.len() > 16 << 20 {
+        return Err(BundleFault::Large { what: "the archive", most: 16 << 20 });
+    }
+    fs::read(path).map_err(|fault| broken(&fault))
+}
+
 /// The files of a folder, hidden ones too; links are followed nowhere.
 ///
 /// # Errors

@@ -67,13 +67,7 @@ pub fn check(rule: &BundleRule, files: &Files) -> Result<Checked, BundleFault> {
     if files.contains_key(PATCH) {
         return Err(BundleFault::Unsupported("it is a patch of another bundle; whole ones are taken"));
     }
-    if files.contains_key(WASM) {
-        return Err(BundleFault::Unsupported("it is compiled to WebAssembly; bundles of Rego are taken"));
-    }
     let content = content(files, &manifest.roots)?;
-    if content.policies.is_empty() {
-        return Err(BundleFault::Empty);
-    }
     check_packages(&content.policies, &manifest.roots)?;
     let tests = run_tests(&content)?;
     let settings = PolicySettings {
@@ -83,7 +77,12 @@ pub fn check(rule: &BundleRule, files: &Files) -> Result<Checked, BundleFault> {
         timeout: rule.timeout,
         engine: rule.engine,
     };
-    let compiled = Compiled::new(content.policies, content.data, &settings)?;
+    let compiled = match files.get(WASM) {
+        // What was compiled decides; the Rego beside it is for its tests and for people.
+        Some(module) => Compiled::wasm(module, &content.data, &settings)?,
+        None if content.policies.is_empty() => return Err(BundleFault::Empty),
+        None => Compiled::new(content.policies, content.data, &settings)?,
+    };
     Ok(Checked { revision: manifest.revision, roots: manifest.roots, compiled, tests, signed })
 }
 

@@ -115,6 +115,11 @@ fn listed(claims: &Json) -> Result<Listed, SignatureFault> {
     Ok(all)
 }
 
+/// Whether the configured key is one for its algorithm.
+pub fn is_usable(signer: &Signer) -> bool {
+    key(signer, None).is_ok()
+}
+
 /// The configured key, under the id that the signature names.
 fn key(signer: &Signer, id: Option<String>) -> Result<Key, SignatureFault> {
     let bytes = signer.key.expose();
@@ -124,7 +129,7 @@ fn key(signer: &Signer, id: Option<String>) -> Result<Key, SignatureFault> {
             Key::read(&jwk, Symmetric::Allowed)
         }
         Some(_) if bytes.starts_with(b"-----BEGIN ") => Key::from_pem(bytes),
-        // The shared secret itself, of whatever length its owner chose beyond the configuration's least.
+        // The shared secret itself.
         Some(_) | None => {
             Key::read(&serde_json::json!({"kty": "oct", "k": URL_SAFE_NO_PAD.encode(bytes)}), Symmetric::Allowed)
         }

@@ -6,7 +6,6 @@ mod crypto;
 mod glob;
 mod jwt;
 mod key;
-pub mod moment;
 mod net;
 mod text;
 

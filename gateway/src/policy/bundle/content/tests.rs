@@ -43,7 +43,7 @@ fn each_fault_of_a_bundle_has_its_own_code() {
         (with(".manifest", "{\"roots\": [\"rules\", \"rules/lists\"]}"), "bundle_manifest"),
         (with(".manifest", "{\"revision\": 1}"), "bundle_manifest"),
         (with(".manifest", "{\"rego_version\": 0}"), "bundle_unsupported"),
-        (with("policy.wasm", "\0asm"), "bundle_unsupported"),
+        (with("policy.wasm", "\0asm"), "bundle_policy"),
         (with("patch.json", "{}"), "bundle_unsupported"),
         (files(&[("data.json", "{}")]), "bundle_empty"),
         (with("rules.rego", "package rules\ndecision := http.send({})"), "bundle_policy"),
