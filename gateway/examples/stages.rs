@@ -20,7 +20,7 @@ use weir::identity::{KeyId, TenantPath, api_key};
 use weir::journal::{Closing, Journal, Opening};
 use weir::limits::Limits;
 use weir::limits::estimate::{self, Estimate};
-use weir::policy::Input;
+use weir::policy::{Input, Pushed};
 use weir::store::Store;
 use weir::store::sqlite::Create;
 use weir::world::World;
@@ -67,7 +67,7 @@ fn flag(name: &str) -> Result<PathBuf> {
 
 impl Stand {
     async fn new(config: &Path, data: &Path) -> Result<Self> {
-        let world = World::build(config::load(config)?.settings, 1)?;
+        let world = World::build(config::load(config)?.settings, &Pushed::default(), 1)?;
         let model = world.settings.models.first().context("the configuration has no model")?.clone();
         let candidates = world.candidates(&model)?;
         let (keyring, key) = keys(&world, data).await?;

@@ -18,6 +18,7 @@ mod machine;
 pub mod obligation;
 pub mod opa_test;
 pub mod permit;
+pub mod pushed;
 pub mod reads;
 pub mod rego;
 pub mod source;
@@ -33,13 +34,15 @@ pub use active::Active;
 pub use compiled::{Compiled, PolicyFault};
 pub use input::{BudgetInput, CandidateInput, EstimateInput, Input, RequestInput};
 pub use permit::{Denied, DeniedBy, Permit};
+pub use pushed::Pushed;
 
 use crate::config::settings::{AdminSettings, PolicyEngine, PolicySettings, TenantRule};
 
-/// Reads the policies, joins the grants of the tenants' rules to their data, and compiles both: all that a World needs.
-pub fn prepare(settings: &PolicySettings, tenants: &[TenantRule]) -> Result<Compiled, PolicyFault> {
+/// Reads the policies, joins the grants of the tenants' rules and what was pushed to their data, and compiles it all:
+/// what a World needs.
+pub fn prepare(settings: &PolicySettings, tenants: &[TenantRule], pushed: &Pushed) -> Result<Compiled, PolicyFault> {
     let bundle = source::load(settings)?;
-    let mut data = vec![grants(tenants)];
+    let mut data = vec![grants(tenants), pushed.document()];
     data.extend(bundle.data);
     match bundle.wasm {
         Some(module) => Compiled::wasm(&module, &data, settings),

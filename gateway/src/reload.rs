@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::watch::ConfigWatch;
 use crate::config::{self, Faults};
 use crate::identity::pepper::WrongPepper;
+use crate::policy::pushed::PushFault;
 use crate::running::Running;
 use crate::store::StoreError;
 use crate::telemetry::metric;
@@ -76,13 +78,49 @@ pub async fn reload(file: &std::path::Path, running: &Running) -> Result<(u64, V
     if !restart.is_empty() {
         return Err(ReloadFault::Restart(restart));
     }
-    let revision = running.revisions.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-    let mut world = World::build(loaded.settings, revision)?;
+    let pushed = running.pushed.lock().await;
+    let world = World::build(loaded.settings, &pushed, next_revision(running))?;
     // With another pepper every key would be wrong from now on.
     world.peppers.check(&running.store.pepper_fingerprints().await?)?;
+    Ok((swap_in(running, world), loaded.watched))
+}
+
+/// Why pushed data is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum PushRefused {
+    /// It can't be there, or not be kept.
+    #[error(transparent)]
+    Push(#[from] PushFault),
+    /// The policy can't stand with it.
+    #[error(transparent)]
+    World(#[from] WorldFault),
+}
+
+/// Sets data at a path of the operator's own policy, or removes it, and swaps in a World that knows it. Gives its
+/// revision, and whether there was something at that path.
+///
+/// # Errors
+/// Nothing has changed then.
+pub async fn push(path: &str, value: Option<Value>, running: &Running) -> Result<(u64, bool), PushRefused> {
+    let mut pushed = running.pushed.lock().await;
+    let (next, had) = pushed.with(path, value)?;
+    let old = running.world.load_full();
+    let world = World::build(old.settings.clone(), &next, next_revision(running))?;
+    next.write(&old.settings.data).map_err(PushFault::from)?;
+    *pushed = next;
+    Ok((swap_in(running, world), had))
+}
+
+fn next_revision(running: &Running) -> u64 {
+    running.revisions.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+}
+
+/// Called with `running.pushed` held, so that no other World comes between.
+fn swap_in(running: &Running, mut world: World) -> u64 {
+    let revision = world.revision;
     world.limits.follow(running.keyring.limits());
-    // Last: nothing can fail any more, and from here on new revisions go to the new World.
+    // Last: nothing can fail any more, and from here on new revisions of bundles go to the new World.
     world.bundles = running.bundles.follow(&world.settings.bundles, clock::unix_ms());
     running.world.store(Arc::new(world));
-    Ok((revision, loaded.watched))
+    revision
 }

@@ -13,6 +13,7 @@ use crate::identity::own_tokens::OwnTokens;
 use crate::identity::token_endpoint::throttle::Throttle;
 use crate::journal::Journal;
 use crate::limits::Limits;
+use crate::policy::Pushed;
 use crate::policy::bundle::Bundles;
 use crate::providers::Transport;
 use crate::routing::{Health, RetryBudget};
@@ -23,6 +24,8 @@ use crate::world::World;
 pub struct Running {
     /// The World that new calls are born into.
     pub world: ArcSwap<World>,
+    /// Data that was pushed to the policy. Whoever builds another World holds it until that World is there.
+    pub pushed: tokio::sync::Mutex<Pushed>,
     /// Policy bundles: those that decide, and those that were.
     pub bundles: Bundles,
     /// Openings and closings.

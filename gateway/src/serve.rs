@@ -33,6 +33,7 @@ use crate::identity::own_tokens::keys::KeysFault;
 use crate::identity::token_endpoint::{self, throttle::Throttle};
 use crate::journal::{Journal, JournalError};
 use crate::limits::Limits;
+use crate::policy::Pushed;
 use crate::policy::bundle::{self, Bundles};
 use crate::providers::Transport;
 use crate::proxy::Gateway;
@@ -121,7 +122,8 @@ pub fn prepare(path: &Path) -> Result<Prepared, ServeFault> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let world = World::build(settings.clone(), 1)?;
+    let pushed = Pushed::read(&settings.data).map_err(WorldFault::from)?;
+    let world = World::build(settings.clone(), &pushed, 1)?;
     for doubt in world.unpriced() {
         tracing::warn!("{doubt}");
     }
@@ -137,11 +139,11 @@ pub fn prepare(path: &Path) -> Result<Prepared, ServeFault> {
         .enable_all()
         .build()
         .map_err(ServeFault::Threads)?;
-    let running = control.block_on(open(settings, world))?;
+    let running = control.block_on(open(settings, world, pushed))?;
     Ok(Prepared { running: Arc::new(running), control, loaded })
 }
 
-async fn open(settings: &Settings, mut world: World) -> Result<Running, ServeFault> {
+async fn open(settings: &Settings, mut world: World, pushed: Pushed) -> Result<Running, ServeFault> {
     let store = Store::open(&settings.data.join(STORE_FILE), Create::IfMissing).await?;
     let (journal, replay) = Journal::open(&settings.data, settings.durability).await?;
     if !replay.interrupted.is_empty() || replay.projected_late > 0 {
@@ -159,6 +161,7 @@ async fn open(settings: &Settings, mut world: World) -> Result<Running, ServeFau
     world.bundles = bundles.follow(&settings.bundles, clock::unix_ms());
     Ok(Running {
         world: arc_swap::ArcSwap::from_pointee(world),
+        pushed: tokio::sync::Mutex::new(pushed),
         bundles,
         journal,
         store,

@@ -12,8 +12,9 @@ use crate::identity::keyring::TenantRules;
 use crate::identity::pepper::Peppers;
 use crate::identity::sealed::MasterKeys;
 use crate::limits::LimitRules;
+use crate::policy::bundle::keep::KeepFault;
 use crate::policy::bundle::set::Slot;
-use crate::policy::{self, Compiled, PolicyFault};
+use crate::policy::{self, Compiled, PolicyFault, Pushed};
 use crate::refusal::Refusal;
 use crate::usage::price::{BUILTIN, PriceBook, PriceError};
 
@@ -48,6 +49,9 @@ pub enum WorldFault {
     /// The policy doesn't compile.
     #[error("policy: {0}")]
     Policy(#[from] PolicyFault),
+    /// The data that was pushed can't be read back.
+    #[error("pushed data: {0}")]
+    Pushed(#[from] KeepFault),
     /// The price file can't be read.
     #[error("prices: `{path}`: {source}")]
     PriceFile {
@@ -62,9 +66,9 @@ pub enum WorldFault {
 }
 
 impl World {
-    /// Builds the World of `settings`, or says what is wrong with it.
-    pub fn build(settings: Settings, revision: u64) -> Result<Self, WorldFault> {
-        let policy = policy::prepare(&settings.policy, &settings.tenants)?;
+    /// Builds the World of `settings` and of the data that was pushed, or says what is wrong with it.
+    pub fn build(settings: Settings, pushed: &Pushed, revision: u64) -> Result<Self, WorldFault> {
+        let policy = policy::prepare(&settings.policy, &settings.tenants, pushed)?;
         let admin_policy = policy::prepare_admin(&settings.admin, &settings.policy)?;
         let prices = prices(settings.prices.as_deref())?;
         let limits = LimitRules::new(&settings.tenants);

@@ -98,8 +98,8 @@ async fn a_bundle_decides_about_its_tenant_from_its_first_poll_over_faults_to_a_
         ("foreign", archive(&signed(&SigningKey::new("k1"), files("evil", true)))),
         ("cut", archive(&signed(&scene.signer, files("r2", true)))[..200].to_vec()),
     ] {
-        scene.server.offer(etag, body);
         let before = scene.notes("policy_bundle_refused").await.len();
+        scene.server.offer(etag, body);
         eventually(&format!("`{etag}` is refused"), async || {
             (scene.notes("policy_bundle_refused").await.len() > before).then_some(())
         })
@@ -189,4 +189,45 @@ async fn a_held_poll_brings_news_at_once_and_a_shadow_only_counts() {
     assert_eq!(shadow["flips"], 1, "{shadow}");
     assert_eq!((&shadow["last"][0]["to"], &shadow["last"][0]["reason"]), (&json!("refuse"), &json!("r3")));
     assert_eq!(scene.gateway.metric("weir_policy_shadow_flips_total", "to=\"refuse\"").await, 1.0);
+}
+
+/// Data that is pushed changes what the operator's own policy says, at once and whole; it outlives the process.
+#[tokio::test]
+async fn pushed_data_decides_at_once_and_after_the_next_start() {
+    let upstream = Upstream::start().await;
+    let config = Config::with(&upstream).section("policy: { path: ./own }");
+    let mut gateway = Gateway::prepare(&config);
+    std::fs::create_dir(gateway.path("own")).unwrap();
+    let rule = "package weir.authz\n\ndecision := {\"allow\": true} if not blocked\n\n\
+                blocked if input.request.model in data.lists.blocked\n";
+    gateway.write("own/a.rego", rule);
+    gateway.write("own/data.json", "{\"lists\": {\"own\": []}}");
+    let key = gateway.key("acme").await;
+    gateway.spawn().await;
+    let ask = async |gateway: &Gateway, method: &str, path: &str, body: &str| {
+        let path = format!("/admin/v1/policy/data{path}");
+        let request = Request { method: method.into(), ..Request::post(&path, ADMIN_TOKEN, body.to_owned()) };
+        request.fetch(gateway.admin).await
+    };
+    let chat = Request::chat(&key.secret, &say::chat("mock", "hi", false));
+    assert_eq!(gateway.fetch(&chat).await.status, 200);
+    let set = ask(&gateway, "PUT", "/lists/blocked", "[\"mock\"]").await;
+    assert_eq!((set.status, &set.json()["replaced"]), (200, &json!(false)));
+    assert_eq!(gateway.fetch(&chat).await.status, 403, "from the very next call on");
+    for (path, body) in [
+        ("/lists/blocked", "[\"mock\""),
+        ("/lists/more", "{\"a\": 1, \"a\": 2}"),
+        ("/lists/own", "[1]"),
+        ("/weir/grants", "{}"),
+        ("/lists/blocked/x", "1"),
+    ] {
+        assert_eq!(ask(&gateway, "PUT", path, body).await.status, 400, "{path} {body}");
+    }
+    assert_eq!(ask(&gateway, "GET", "", "").await.json(), json!({"lists": {"blocked": ["mock"]}}));
+    gateway.terminate().await;
+    gateway.spawn().await;
+    assert_eq!(gateway.fetch(&chat).await.status, 403);
+    assert_eq!(ask(&gateway, "DELETE", "/lists/nothing", "").await.status, 404);
+    assert_eq!(ask(&gateway, "DELETE", "/lists/blocked", "").await.status, 200);
+    assert_eq!(gateway.fetch(&chat).await.status, 200);
 }

@@ -1,11 +1,13 @@
-//! Policies as they stand: the operator's own, and each bundle with its revisions; and the way back to an earlier one.
+//! Policies as they stand: the operator's own, and each bundle with its revisions; the way back to an earlier one; and
+//! data that is pushed to the operator's own.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::Json;
-use axum::extract::State;
+use axum::body::Bytes;
 use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
@@ -16,6 +18,8 @@ use crate::policy::Compiled;
 use crate::policy::active::{Member, Revision};
 use crate::policy::bundle::poll::note_revision;
 use crate::policy::bundle::set::RollBackFault;
+use crate::policy::pushed::PushFault;
+use crate::reload::{self, PushRefused};
 use crate::running::Running;
 
 /// Which revision shall decide.
@@ -116,4 +120,41 @@ pub(crate) async fn roll_back(
         note_revision(&running, "policy_bundle_rolled_back", &member, &back);
     }
     Ok(Json(json!({"bundle": name, "newest": revision(&back)})))
+}
+
+/// All data that was pushed.
+pub(crate) async fn pushed(State(running): State<Arc<Running>>) -> Json<Value> {
+    Json(running.pushed.lock().await.document())
+}
+
+/// Sets data at a path.
+pub(crate) async fn push(
+    State(running): State<Arc<Running>>,
+    Path(path): Path<String>,
+    body: Bytes,
+) -> Result<Json<Value>, AdminError> {
+    // A member that stands twice would be one thing to whoever reviewed it and another to a rule.
+    weir_wire::json::check(&body).map_err(AdminError::bad)?;
+    let value = serde_json::from_slice(&body).map_err(AdminError::bad)?;
+    let (revision, had) = reload::push(&path, Some(value), &running).await.map_err(refused)?;
+    Ok(Json(json!({"path": path, "replaced": had, "revision": revision})))
+}
+
+/// Removes what was pushed to a path.
+pub(crate) async fn take_back(
+    State(running): State<Arc<Running>>,
+    Path(path): Path<String>,
+) -> Result<Json<Value>, AdminError> {
+    let (revision, had) = reload::push(&path, None, &running).await.map_err(refused)?;
+    match had {
+        true => Ok(Json(json!({"path": path, "removed": true, "revision": revision}))),
+        false => Err(AdminError::missing("nothing was pushed to this path")),
+    }
+}
+
+fn refused(fault: PushRefused) -> AdminError {
+    match fault {
+        PushRefused::Push(PushFault::Keep(_)) => AdminError::fault(fault),
+        PushRefused::Push(_) | PushRefused::World(_) => AdminError::bad(fault),
+    }
 }

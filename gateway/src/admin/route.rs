@@ -58,6 +58,9 @@ pub fn table() -> Vec<Route> {
         route("POST", "/admin/v1/token-keys/rotate", Asks(Action::IssuersRotate), post(token_keys::rotate)),
         route("GET", "/admin/v1/policy", Asks(Action::PolicyRead), get(policy::show)),
         route("POST", "/admin/v1/policy/rollback", Asks(Action::PolicyChange), post(policy::roll_back)),
+        route("GET", "/admin/v1/policy/data", Asks(Action::PolicyRead), get(policy::pushed)),
+        route("PUT", "/admin/v1/policy/data/{*path}", Asks(Action::PolicyChange), put(policy::push)),
+        route("DELETE", "/admin/v1/policy/data/{*path}", Asks(Action::PolicyChange), delete(policy::take_back)),
         route("GET", "/admin/v1/usage", Asks(Action::UsageRead), get(ledger::usage)),
         route("GET", "/admin/v1/audit/verify", Asks(Action::AuditVerify), get(ledger::verify)),
     ]

@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::{EX_CONFIG, fail};
 use crate::config::{Fault, Settings, Warning, Wrong};
+use crate::policy::Pushed;
 use crate::serve::{self, ServeFault};
 use crate::telemetry::metric;
 use crate::tls;
@@ -71,6 +72,8 @@ pub(super) fn conclude(served: Result<(), ServeFault>) -> ExitCode {
 pub(super) fn deeper(settings: &Settings) -> Result<Vec<Warning>, Vec<Fault>> {
     let fault = |error: WorldFault| match &error {
         WorldFault::Policy(fault) => Fault { path: "policy.path".to_owned(), wrong: Wrong::Policy(fault.to_string()) },
+        // Not looked at here: no gateway's data folder is read.
+        WorldFault::Pushed(fault) => Fault { path: "data".to_owned(), wrong: Wrong::Policy(fault.to_string()) },
         WorldFault::PriceFile { .. } | WorldFault::Prices(_) => {
             Fault { path: "prices".to_owned(), wrong: Wrong::Prices(error.to_string()) }
         }
@@ -79,7 +82,7 @@ pub(super) fn deeper(settings: &Settings) -> Result<Vec<Warning>, Vec<Fault>> {
         .into_iter()
         .map(|fault| Fault { path: fault.setting, wrong: Wrong::Tls(fault.why) })
         .collect();
-    match World::build(settings.clone(), 0).map_err(fault) {
+    match World::build(settings.clone(), &Pushed::default(), 0).map_err(fault) {
         Ok(world) if faults.is_empty() => Ok(world.unpriced()),
         world => {
             faults.extend(world.err());

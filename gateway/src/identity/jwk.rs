@@ -91,7 +91,9 @@ impl Key {
             PublicKey::Unknown(bytes) if info.algorithm.algorithm == OID_SIG_ED25519 => {
                 serde_json::json!({"kty": "OKP", "crv": "Ed25519", "x": text(bytes)})
             }
-            _ => return None,
+            PublicKey::DSA(_) | PublicKey::GostR3410(_) | PublicKey::GostR3410_2012(_) | PublicKey::Unknown(_) => {
+                return None;
+            }
         };
         Self::read(&jwk, Symmetric::Refused)
     }

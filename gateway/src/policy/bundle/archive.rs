@@ -59,10 +59,12 @@ fn read(plain: &mut impl Read) -> Result<Files, BundleFault> {
         let mut entry = entry.map_err(|fault| broken(&fault))?;
         let path = String::from_utf8(entry.path_bytes().into_owned())
             .map_err(|_| BundleFault::Name("a name that is no text".to_owned()))?;
-        match entry.header().entry_type() {
-            EntryType::Directory | EntryType::XGlobalHeader => continue,
-            EntryType::Regular => {}
-            _ => return Err(BundleFault::Link(brief(&path))),
+        let kind = entry.header().entry_type();
+        if kind == EntryType::Directory || kind == EntryType::XGlobalHeader {
+            continue;
+        }
+        if kind != EntryType::Regular {
+            return Err(BundleFault::Link(brief(&path)));
         }
         let name = plain_name(&path)?;
         if files.len() >= FILES_MAX {

@@ -107,11 +107,7 @@ impl Shelf {
     /// It can't be read, or is not what was written.
     pub fn state(&self) -> Result<State, KeepFault> {
         let path = self.0.join(STATE_FILE);
-        let bytes = match File::open(&path) {
-            Ok(file) => read(file, STATE_BYTES_MAX, &path)?,
-            Err(fault) if fault.kind() == ErrorKind::NotFound => return Ok(State::default()),
-            Err(source) => return Err(KeepFault::Disk { path, source }),
-        };
+        let Some(bytes) = read_whole(&path, STATE_BYTES_MAX)? else { return Ok(State::default()) };
         serde_json::from_slice(&bytes).map_err(|_| KeepFault::Changed(path))
     }
 
@@ -120,7 +116,7 @@ impl Shelf {
     /// # Errors
     /// The disk's; what was there before is still there.
     pub fn save(&self, state: &State) -> Result<(), KeepFault> {
-        self.write(STATE_FILE, &serde_json::to_vec(state).unwrap_or_default())
+        write_whole(&self.0, STATE_FILE, &serde_json::to_vec(state).unwrap_or_default())
     }
 
     /// An archive that was kept.
@@ -139,7 +135,7 @@ impl Shelf {
     /// # Errors
     /// The disk's.
     pub fn put(&self, digest: &str, bytes: &[u8]) -> Result<(), KeepFault> {
-        self.write(&format!("{digest}.tar.gz"), bytes)
+        write_whole(&self.0, &format!("{digest}.tar.gz"), bytes)
     }
 
     /// Removes archives; one that can't be removed only takes room.
@@ -155,19 +151,35 @@ impl Shelf {
     fn path(&self, digest: &str) -> PathBuf {
         self.0.join(format!("{digest}.tar.gz"))
     }
+}
 
-    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), KeepFault> {
-        let (path, aside) = (self.0.join(name), self.0.join(format!("{name}.new")));
-        let written = || {
-            DirBuilder::new().recursive(true).mode(0o700).create(&self.0)?;
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            fs::rename(&aside, &path)?;
-            // The name too must survive a power loss.
-            File::open(&self.0)?.sync_all()
-        };
-        written().map_err(|source| KeepFault::Disk { path: path.clone(), source })
+/// Writes a file of a folder so that it is there whole or not at all, for its owner alone.
+///
+/// # Errors
+/// The disk's; what was there before is still there.
+pub(in crate::policy) fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), KeepFault> {
+    let (path, aside) = (folder.join(name), folder.join(format!("{name}.new")));
+    let written = || {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&aside, &path)?;
+        // The name too must survive a power loss.
+        File::open(folder)?.sync_all()
+    };
+    written().map_err(|source| KeepFault::Disk { path: path.clone(), source })
+}
+
+/// A file's bytes; nothing where there is no such file.
+///
+/// # Errors
+/// The disk's, or it is longer than that.
+pub(in crate::policy) fn read_whole(path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>, KeepFault> {
+    match File::open(path) {
+        Ok(file) => read(file, bytes_max, path).map(Some),
+        Err(fault) if fault.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(KeepFault::Disk { path: path.to_owned(), source }),
     }
 }
 

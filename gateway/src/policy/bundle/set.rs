@@ -102,7 +102,7 @@ impl Bundles {
                     Member { rule: rule.clone(), base, ..own.clone() }
                 }
                 Some(_) | None => {
-                    let (member, state) = restore(self.shelf(rule), rule, &members);
+                    let (member, state) = restore(&self.shelf(rule), rule, &members);
                     turn.states.insert(rule.name.clone(), state);
                     member
                 }
@@ -309,7 +309,7 @@ fn check_overlap(rule: &BundleRule, checked: &content::Checked, members: &[Membe
 }
 
 /// A bundle as it was when the gateway ended: everything about it is checked again.
-fn restore(shelf: Shelf, rule: &Arc<BundleRule>, others: &[Member]) -> (Member, State) {
+fn restore(shelf: &Shelf, rule: &Arc<BundleRule>, others: &[Member]) -> (Member, State) {
     let mut member = Member::waiting(rule.clone());
     let state = match shelf.state() {
         Ok(state) => state,
@@ -320,7 +320,7 @@ fn restore(shelf: Shelf, rule: &Arc<BundleRule>, others: &[Member]) -> (Member, 
     };
     let read = |digest: &Option<String>| {
         let kept = state.kept.iter().find(|kept| Some(&kept.digest) == digest.as_ref())?;
-        let read = read_back(&shelf, rule, kept, others);
+        let read = read_back(shelf, rule, kept, others);
         read.inspect_err(|fault| {
             tracing::error!(bundle = %rule.name, %fault, "a kept policy bundle can't be used");
             *member.standing.fault.lock() = Some(fault.to_string());

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::super::input::ClientInput;
 use super::super::input::tests::subject;
 use super::super::permit::DeniedBy;
-use super::super::{CandidateInput, Input, RequestInput, grants, prepare, source};
+use super::super::{CandidateInput, Input, Pushed, RequestInput, grants, prepare, source};
 use super::*;
 use crate::config::settings::{LimitRule, TenantRule};
 use crate::identity::{KeyId, Subject, TenantPath};
@@ -34,7 +34,12 @@ fn tenant(path: &str, models: &[&str]) -> TenantRule {
 }
 
 fn shipped() -> Compiled {
-    prepare(&settings(), &[tenant("acme", &["small", "big-*"]), tenant("acme/research", &["big-*"])]).unwrap()
+    prepare(
+        &settings(),
+        &[tenant("acme", &["small", "big-*"]), tenant("acme/research", &["big-*"])],
+        &Pushed::default(),
+    )
+    .unwrap()
 }
 
 fn own(body: &str) -> Result<Compiled, PolicyFault> {
