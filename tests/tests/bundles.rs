@@ -111,7 +111,7 @@ async fn a_bundle_decides_about_its_tenant_from_its_first_poll_over_faults_to_a_
     scene.decides("r2").await;
     let refused = scene.chat(&scene.acme).await;
     assert_eq!(refused.status, 403);
-    assert!(String::from_utf8_lossy(&refused.body).contains("`marker-r2`: r2"), "its own rule and data");
+    assert!(String::from_utf8_lossy(&refused.body).contains("`b:marker-r2`: r2"), "its own rule and data");
     assert_eq!(scene.chat(&scene.other).await.status, 200);
     let noted = eventually("both are noted", async || {
         Some(scene.notes("policy_bundle_activated").await).filter(|notes| notes.len() == 2)
@@ -126,7 +126,7 @@ async fn a_bundle_decides_about_its_tenant_from_its_first_poll_over_faults_to_a_
     scene.gateway.spawn().await;
     assert_eq!(scene.bundle().await["newest"]["revision"], "r2");
     let refused = scene.chat(&scene.acme).await;
-    assert!(String::from_utf8_lossy(&refused.body).contains("`marker-r2`: r2"));
+    assert!(String::from_utf8_lossy(&refused.body).contains("`b:marker-r2`: r2"));
     eventually("its absence is told", async || scene.bundle().await["fault"].is_string().then_some(())).await;
     scene.server.set_down(false);
     scene.offer("r3", true);

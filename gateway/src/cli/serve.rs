@@ -9,6 +9,8 @@ use clap::Args;
 use super::{EX_CONFIG, fail};
 use crate::config::{Fault, Settings, Warning, Wrong};
 use crate::policy::Pushed;
+use crate::policy::bundle::rule::{BundleRule, Source};
+use crate::policy::bundle::{archive, content};
 use crate::serve::{self, ServeFault};
 use crate::telemetry::metric;
 use crate::tls;
@@ -82,6 +84,7 @@ pub(super) fn deeper(settings: &Settings) -> Result<Vec<Warning>, Vec<Fault>> {
         .into_iter()
         .map(|fault| Fault { path: fault.setting, wrong: Wrong::Tls(fault.why) })
         .collect();
+    faults.extend(bundles(settings));
     match World::build(settings.clone(), &Pushed::default(), 0).map_err(fault) {
         Ok(world) if faults.is_empty() => Ok(world.unpriced()),
         world => {
@@ -89,4 +92,15 @@ pub(super) fn deeper(settings: &Settings) -> Result<Vec<Warning>, Vec<Fault>> {
             Err(faults)
         }
     }
+}
+
+/// Bundles that lie on this machine and would be refused.
+fn bundles(settings: &Settings) -> Vec<Fault> {
+    let fault = |(place, rule): (usize, &std::sync::Arc<BundleRule>)| {
+        let Source::Path(path) = &rule.source else { return None };
+        let checked = archive::from_disk(path).and_then(|bytes| content::check(rule, &archive::unpack(&bytes)?));
+        let refused = checked.err()?;
+        Some(Fault { path: format!("policy.bundles[{place}].url"), wrong: Wrong::Policy(refused.to_string()) })
+    };
+    settings.bundles.iter().enumerate().filter_map(fault).collect()
 }

@@ -1,4 +1,4 @@
-//! What decides about calls at one moment: the operator's own policy and every bundle, as one snapshot. Pure.
+//! What decides about calls at one moment: the operator's own policy and every bundle, as one snapshot.
 //!
 //! A call takes its snapshot at its birth, together with its World, and never sees another: modules and data of a
 //! bundle change together or not at all. All must allow; what they demand is joined to the stricter. A bundle that is
@@ -20,6 +20,9 @@ use crate::telemetry::metric;
 
 /// Differences between a shadow and what happened that are kept for operators.
 const FLIPS_MAX: usize = 64;
+
+/// The endpoint that asks about each model only to list it, as `Input::visible` names it.
+const LISTING: &str = "models";
 
 /// One revision of a bundle, ready to decide.
 #[derive(Debug)]
@@ -132,6 +135,11 @@ impl Member {
         }
     }
 
+    /// A refusal says whose rule it was.
+    fn named(&self, denied: Denied) -> Denied {
+        Denied { rule: format!("{}:{}", self.rule.name, denied.rule).into(), ..denied }
+    }
+
     fn decide(&self, input: &Input<'_>, now_ms: u64) -> Result<Permit, Denied> {
         let refused = |reason: &str| {
             let private = format!("bundle `{}`", self.rule.name);
@@ -171,10 +179,13 @@ impl Active {
         if self.members.is_empty() {
             return verdict;
         }
-        let enforced = || self.members.iter().filter(|member| member.rule.mode == Mode::Enforce);
-        let verdict = enforced()
-            .filter(|member| member.covers(input.subject))
-            .try_fold(verdict?, |permit, member| permit.and(member.decide(input, now_ms)?, &member.rule.entrypoint));
+        let enforced = self.members.iter().filter(|member| member.rule.mode == Mode::Enforce);
+        let mut covering = enforced.filter(|member| member.covers(input.subject));
+        let verdict = covering.try_fold(verdict?, |permit, member| {
+            let also = member.decide(input, now_ms);
+            let both = also.and_then(|also| permit.and(also, &member.rule.entrypoint));
+            both.map_err(|denied| member.named(denied))
+        });
         self.compare(&verdict, input);
         verdict
     }
@@ -186,13 +197,23 @@ impl Active {
             || self.members.iter().any(|member| member.covers(subject) && member.of(subject).is_some_and(all))
     }
 
+    /// Bundles that decide about this caller, each with the revision that does.
+    pub fn deciding(&self, subject: &Subject) -> impl Iterator<Item = (&Arc<BundleRule>, &Arc<Revision>)> {
+        let enforced = self.members.iter().filter(|member| member.rule.mode == Mode::Enforce);
+        let covering = enforced.filter(|member| member.covers(subject));
+        covering.filter_map(|member| Some((&member.rule, member.of(subject)?)))
+    }
+
     /// Bundles without which calls are refused and that aren't there.
     pub fn missing(&self) -> impl Iterator<Item = &Member> {
         self.members.iter().filter(|member| member.rule.mode == Mode::Enforce && member.newest.is_none())
     }
 
-    /// Asks the shadows, and counts where they differ.
+    /// Asks the shadows, and counts where they differ. A list of models is no call.
     fn compare(&self, verdict: &Result<Permit, Denied>, input: &Input<'_>) {
+        if input.request.endpoint == LISTING {
+            return;
+        }
         let shadows = self.members.iter().filter(|member| member.rule.mode == Mode::Shadow);
         for member in shadows.filter(|member| member.covers(input.subject)) {
             let Some(revision) = member.of(input.subject) else { continue };

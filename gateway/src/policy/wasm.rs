@@ -227,4 +227,4 @@ fn unanswered(error: &wasmtime::Error) -> Unanswered {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

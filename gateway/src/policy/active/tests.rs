@@ -38,8 +38,14 @@ fn active(members: Vec<Member>) -> Active {
 const YES: &str = "{\"allow\": true, \"rule\": \"yes\"}";
 const NO: &str = "{\"allow\": false, \"rule\": \"no\", \"reason\": \"never\"}";
 
+fn call(who: &Subject) -> Input<'_> {
+    let mut input = Input::visible(who, None, "mock");
+    input.request.endpoint = "chat_completions";
+    input
+}
+
 fn verdict(active: &Active, own: &Compiled, who: &Subject, now_ms: u64) -> Result<String, String> {
-    let verdict = active.decide(own, &Input::visible(who, None, "mock"), now_ms);
+    let verdict = active.decide(own, &call(who), now_ms);
     verdict.map(|permit| permit.rule().to_string()).map_err(|denied| denied.reason.to_string())
 }
 
@@ -59,6 +65,10 @@ fn all_must_allow_and_a_tenants_bundle_decides_only_about_its_own() {
     assert_eq!(verdict(&waiting, &own_yes, &inside, 0), Err("policy_bundle_missing".to_owned()));
     assert_eq!(verdict(&waiting, &own_yes, &outside, 0), Ok("own".to_owned()));
     assert_eq!(waiting.missing().count(), 1);
+    let denied = no.decide(&own_yes, &call(&inside), 0).unwrap_err();
+    assert_eq!(&*denied.rule, "b:no", "whose rule it was");
+    let deciding = |who| yes.deciding(who).map(|(rule, _)| rule.name.to_string()).collect::<Vec<_>>();
+    assert_eq!((deciding(&inside), deciding(&outside)), (vec!["b".to_owned(), "c".to_owned()], vec!["c".to_owned()]));
 }
 
 #[test]
@@ -115,6 +125,8 @@ fn a_shadow_decides_nothing_and_its_differences_are_kept() {
     assert_eq!((flip.to, &*flip.rule, &*flip.reason, flip.model.as_str()), ("refuse", "no", "never", "mock"));
     let other_way = active(vec![saying(rule("b"), NO), saying(shadow.clone(), YES)]);
     assert_eq!(verdict(&other_way, &own, &who, 0), Err("never".to_owned()));
+    all.decide(&own, &Input::visible(&who, None, "mock"), 0).unwrap();
+    assert_eq!(standing.flipped.load(Ordering::Relaxed), 100, "a list of models is no call");
     assert_eq!(other_way.members[1].standing.flips()[0].to, "allow");
     assert_eq!(verdict(&active(vec![Member::waiting(Arc::new(shadow))]), &own, &who, 0), Ok("yes".to_owned()));
 }

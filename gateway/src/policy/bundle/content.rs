@@ -22,6 +22,8 @@ const MANIFEST: &str = ".manifest";
 const WASM: &str = "policy.wasm";
 /// What only changes another bundle.
 const PATCH: &str = "patch.json";
+/// Bytes of all data files together: as values they take some forty times as much, in each of three engines.
+const DATA_BYTES_MAX: usize = 8 << 20;
 /// Longest run of a bundle's own tests.
 const TESTS_TIME_MAX: Duration = Duration::from_secs(30);
 /// Bytes of a revision's name.
@@ -125,13 +127,25 @@ fn manifest(files: &Files) -> Result<Manifest, BundleFault> {
     if !all_v1 {
         return Err(BundleFault::Unsupported("its `rego_version` is 0; Rego of version 1 is taken"));
     }
+    // `opa build` puts one module at the top; which rules it has, it says itself.
+    let is_ours = |resolver: &Json| {
+        resolver.get("module").and_then(Json::as_str).is_some_and(|module| module.trim_start_matches('/') == WASM)
+    };
+    if !members.get("wasm").is_none_or(|all| all.as_array().is_some_and(|all| all.iter().all(is_ours))) {
+        return Err(BundleFault::Unsupported("its manifest names other modules than `policy.wasm`"));
+    }
     Ok(Manifest { revision, roots: roots::read(members.get("roots"))? })
 }
 
 fn content(files: &Files, owned: &[roots::Root]) -> Result<Content, BundleFault> {
     let mut content = Content::default();
+    let mut left = DATA_BYTES_MAX;
     for (name, bytes) in files {
         let (folder, last) = name.rsplit_once('/').unwrap_or(("", name));
+        if matches!(last, "data.json" | "data.yaml" | "data.yml") {
+            let too_large = || BundleFault::Large { what: "its data", most: 8 << 20 };
+            left = left.checked_sub(bytes.len()).ok_or_else(too_large)?;
+        }
         let text = || {
             std::str::from_utf8(bytes)
                 .map_err(|_| BundleFault::Data { file: name.clone(), text: "it is no text".to_owned() })

@@ -56,6 +56,8 @@ pub enum RollBackFault {
 #[derive(Debug)]
 pub struct Bundles {
     folder: PathBuf,
+    /// The present World's slot, to be looked at while a change takes its time.
+    current: ArcSwap<ArcSwap<Active>>,
     turn: Mutex<Turn>,
     changed: Notify,
 }
@@ -69,12 +71,13 @@ struct Turn {
 impl Bundles {
     /// Knows no bundle yet; their folders lie in `folder`.
     pub fn new(folder: PathBuf) -> Self {
-        Self { folder, turn: Mutex::default(), changed: Notify::new() }
+        let turn = Turn::default();
+        Self { folder, current: ArcSwap::new(turn.slot.clone()), turn: Mutex::new(turn), changed: Notify::new() }
     }
 
     /// The present snapshot.
     pub fn snapshot(&self) -> Arc<Active> {
-        self.turn.lock().slot.load_full()
+        self.current.load().load_full()
     }
 
     /// The bundle of that name.
@@ -113,6 +116,7 @@ impl Bundles {
             && known.members.iter().zip(&members).all(|(old, new)| Arc::ptr_eq(&old.rule, &new.rule));
         turn.slot = Arc::new(ArcSwap::from_pointee(Active { members }));
         self.load_folders(&mut turn, now_ms);
+        self.current.store(turn.slot.clone());
         if !is_same {
             self.changed.notify_one();
         }

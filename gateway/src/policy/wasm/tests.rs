@@ -1,7 +1,7 @@
 //! Modules written by hand that speak OPA's ABI: no compiler from Rego to WebAssembly can be had here.
 
 mod oracle;
-mod written;
+pub mod written;
 
 use super::*;
 use crate::config::settings::{PolicyEngine, PolicySettings};

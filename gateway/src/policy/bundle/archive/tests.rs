@@ -11,7 +11,7 @@ fn gz(plain: &[u8]) -> Vec<u8> {
 fn raw(name: &str, kind: EntryType, content: &[u8]) -> Vec<u8> {
     let mut header = Header::new_gnu();
     header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
-    header.set_size(content.len() as u64);
+    header.set_size(u64::try_from(content.len()).unwrap());
     header.set_entry_type(kind);
     header.set_cksum();
     let mut builder = Builder::new(Vec::new());

@@ -1,6 +1,9 @@
 use super::super::fixture::{Pair, files, good, rule};
 use super::super::roots::Root;
 use super::*;
+use crate::policy::Input;
+use crate::policy::input::tests::subject;
+use crate::policy::wasm::tests::written::{Written, module};
 
 fn code(files: &Files) -> &'static str {
     check(&rule("b"), files).map_or_else(|fault| fault.code(), |_| "taken")
@@ -45,6 +48,11 @@ fn each_fault_of_a_bundle_has_its_own_code() {
         (with(".manifest", "{\"rego_version\": 0}"), "bundle_unsupported"),
         (with("policy.wasm", "\0asm"), "bundle_policy"),
         (with("patch.json", "{}"), "bundle_unsupported"),
+        (
+            with(".manifest", "{\"wasm\": [{\"entrypoint\": \"x\", \"module\": \"/x/policy.wasm\"}]}"),
+            "bundle_unsupported",
+        ),
+        (with("rules/more/data.json", &format!("[{}0]", "0,".repeat(4 << 20))), "bundle_too_large"),
         (files(&[("data.json", "{}")]), "bundle_empty"),
         (with("rules.rego", "package rules\ndecision := http.send({})"), "bundle_policy"),
     ];
@@ -65,4 +73,25 @@ fn a_bundle_of_a_tenant_stays_within_the_roots_that_it_was_given() {
     let mut silent = good("r1");
     silent.remove(".manifest");
     assert!(matches!(check(&confined("rules"), &silent), Err(BundleFault::Roots { .. })), "no roots: all of them");
+}
+
+#[test]
+fn a_bundle_that_is_compiled_to_wasm_decides_by_its_module() {
+    let eval = r#"(return "[{\22result\22:{\22allow\22:true,\22reason\22:\22compiled\22}}]")"#;
+    let entrypoints = r"{\22rules/decision\22:0}";
+    let module = module(Written { eval, entrypoints, ..Written::default() });
+    let mut files = files(&[(
+        ".manifest",
+        "{\"roots\": [\"rules\"], \"wasm\": [{\"entrypoint\": \"rules/decision\", \"module\": \"/policy.wasm\"}]}",
+    )]);
+    assert_eq!(code(&files), "bundle_empty");
+    files.insert("policy.wasm".to_owned(), module);
+    files.insert("rules/data.json".to_owned(), b"{\"a\": 1}".to_vec());
+    let checked = check(&rule("b"), &files).unwrap();
+    assert_eq!(checked.compiled.engine(), "wasm");
+    let who = subject("acme", &[]);
+    let permit = checked.compiled.decide(&Input::visible(&who, None, "mock")).unwrap();
+    assert_eq!(&**permit.reason(), "compiled");
+    let other = BundleRule { entrypoint: "data.rules.other".to_owned(), ..rule("b") };
+    assert_eq!(check(&other, &files).unwrap_err().code(), "bundle_entrypoint");
 }

@@ -221,7 +221,7 @@ fn a_new_revision_is_rolled_out_to_some_and_then_to_all() {
     scene.bundles.roll_back("b", "false").unwrap();
     assert_eq!(refused(&scene), 200, "a roll-back is for all");
     let all = Arc::new(BundleRule { percent: 100, ..some });
-    scene.bundles.follow(&[all.clone()], 0);
+    scene.bundles.follow(&[all], 0);
     assert!(scene.bundles.member("b").unwrap().base.is_none());
 }
 

@@ -98,9 +98,10 @@ fn secrets_and_keys_in_pem_are_taken() {
         [(&rcgen::PKCS_ECDSA_P256_SHA256, Algorithm::ES256), (&rcgen::PKCS_ED25519, Algorithm::EdDSA)]
     {
         let pair = rcgen::KeyPair::generate_for(how).unwrap();
-        let key = match algorithm {
-            Algorithm::EdDSA => jsonwebtoken::EncodingKey::from_ed_der(&pair.serialize_der()),
-            _ => jsonwebtoken::EncodingKey::from_ec_der(&pair.serialize_der()),
+        let key = if algorithm == Algorithm::EdDSA {
+            jsonwebtoken::EncodingKey::from_ed_der(&pair.serialize_der())
+        } else {
+            jsonwebtoken::EncodingKey::from_ec_der(&pair.serialize_der())
         };
         let token = jsonwebtoken::encode(&jsonwebtoken::Header::new(algorithm), &claims, &key).unwrap();
         files.insert(FILE.to_owned(), json!({"signatures": [token]}).to_string().into_bytes());
