@@ -9,6 +9,7 @@ mod authority;
 mod issuers;
 mod keys;
 mod ledger;
+mod rehearse;
 mod policy;
 pub mod route;
 mod secrets;

@@ -64,6 +64,7 @@ pub fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("data", old.data != new.data),
         ("threads", old.threads != new.threads),
         ("engine", old.engine != new.engine),
+        ("policy.decision_log", !old.decision_log.has_sink_of(&new.decision_log)),
         ("upstream.ca_file", old.upstream_ca != new.upstream_ca),
     ];
     changed.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()

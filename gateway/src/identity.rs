@@ -1,12 +1,16 @@
 //! Who calls. Owns API keys and the tenant path; refuses what it can't prove.
 //!
 //! Start at [`caller`]: from a [`credential`] to the proof. [`tenant`] has the path, [`api_key`] and [`keyring`] the
-//! keys,
-//! [`stored`] the tenants of the store, [`token_endpoint`] and [`own_tokens`] the tokens that Weir issues itself.
+//! keys, [`issuers`] the tokens of others and [`dpop`] their proofs, [`certificate`] what clients present in the
+//! handshake, [`stored`] the tenants of the store, [`token_endpoint`] and [`own_tokens`] the tokens that Weir issues
+//! itself.
 
 pub mod api_key;
 pub mod caller;
+pub mod certificate;
+pub mod confirmation;
 pub mod credential;
+pub mod dpop;
 pub mod introspect;
 pub mod issuer;
 pub mod issuers;

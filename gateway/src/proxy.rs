@@ -20,11 +20,13 @@ use weir_wire::fault::Endpoint;
 use crate::config::settings::DeploymentRule;
 use crate::converse::{self, Client, End, Talk};
 use crate::exchange::{Exchange, Outcome};
+use crate::identity::dpop::challenge;
 use crate::identity::keyring::Identified;
-use crate::identity::{caller, credential, metadata, scope, token_endpoint};
+use crate::identity::{caller, metadata, scope, token_endpoint};
 use crate::limits::estimate::{self, Estimate};
 use crate::limits::{Reservation, Slot, headers};
 use crate::origin::Origin;
+use crate::policy::decision_log::hook::Deciding;
 use crate::policy::input::{BudgetInput, CandidateInput, ClientInput};
 use crate::policy::{Input, Permit};
 use crate::refusal::Refusal;
@@ -59,11 +61,10 @@ impl Gateway {
         x.endpoint = Some(request::endpoint(session.req_header())?);
         request::check_framing(session)?;
         // 4. Identity, from the head alone: strangers must not make us read their bodies.
-        let head = session.req_header();
-        let parameter = x.world.settings.key_parameter.as_deref();
-        let presented = credential::presented(&head.headers, head.uri.query(), parameter)?;
+        let (query, witness) = (session.req_header().uri.query(), request::witness(session));
+        let presented = caller::presented(&x.world, &witness, query)?;
         x.key = presented.public_id();
-        let caller = caller::identify(&self.running, &x.world, &presented, clock::unix_ms()).await?;
+        let caller = caller::identify(&self.running, &x.world, &presented, &witness, clock::unix_ms()).await?;
         x.key = Some(caller.subject.key.clone());
         if let Some(gate) = &caller.gate {
             let endpoint = x.endpoint.map_or("", Endpoint::name);
@@ -171,7 +172,10 @@ impl Gateway {
             Ok(End::Refused(refusal)) | Err(refusal) => {
                 x.status = refusal.face().status;
                 let outcome = refusal.outcome();
-                let headers = reply_headers(x);
+                let mut headers = reply_headers(x);
+                let proofs = x.world.settings.dpop.as_ref();
+                let asked = proofs.map(|rule| challenge::headers(rule, &refusal, clock::unix_ms() / 1_000));
+                headers.extend(asked.into_iter().flatten().map(|(name, value)| (name.into(), value)));
                 x.books.set_free();
                 let metadata = x.world.settings.token_endpoint.as_ref().map(metadata::resource_address);
                 request::refuse(session, &refusal, &headers, metadata.as_deref()).await;
@@ -219,8 +223,8 @@ fn decide(
         })
         .collect();
     let mut input = Input::of_call(caller, envelope, &envelope.model, &candidates, estimate);
-    if x.policy.reads_all(&x.world.policy, &caller.subject) {
-        // Only a policy that reads more than who asks for which model can read this.
+    if x.policy.reads_all(&x.world.policy, &caller.subject) || x.running.decisions.is_on() {
+        // Only a policy that reads more than who asks for which model can read this; the decision log keeps it too.
         let left = x.running.limits.remaining(&x.world.limits, &caller.subject, clock::instant());
         let user_agent = request::user_agent(session.req_header());
         input.client = ClientInput { ip: x.origin.ip, geo: x.origin.geo.as_deref(), user_agent };
@@ -228,7 +232,10 @@ fn decide(
         input.now_ms = x.born_ms;
         input.budget = BudgetInput { tokens_remaining: left.map(|standing| standing.remaining) };
     }
-    match x.policy.decide(&x.world.policy, &input, x.born_ms) {
+    let deciding = Deciding::begin();
+    let verdict = x.policy.decide(&x.world.policy, &input, x.born_ms);
+    x.running.decisions.decided(deciding, x.call.0, &input, &verdict, &x.world)?;
+    match verdict {
         Ok(permit) => {
             x.rule = Some(permit.rule().clone());
             x.obligations = Some(permit.obligations().clone());

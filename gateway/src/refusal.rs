@@ -9,11 +9,13 @@ use weir_wire::envelope::EnvelopeFault;
 use crate::exchange::Outcome;
 use crate::identity::api_key::KeyFault;
 use crate::identity::credential::{CredentialFault, PresentedFault};
+use crate::identity::dpop::DpopFault;
 use crate::identity::keyring::IdentityFault;
 use crate::identity::scope::OutOfScope;
 use crate::identity::token::TokenFault;
 use crate::limits::{LimitExceeded, LimitKind};
 use crate::policy::Denied;
+use crate::policy::decision_log::LogIsFull;
 
 /// Why Weir ends a call without (the rest of) a reply.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +42,9 @@ pub enum Refusal {
     /// The journal takes no more: usage could not be recorded.
     #[error("the journal takes no more calls")]
     JournalUnavailable,
+    /// The decision log takes no more, and its setting says that calls are refused then.
+    #[error("the decision log takes no more decisions")]
+    DecisionLogFull,
 
     // ── identity ──
     /// No credential at all.
@@ -57,6 +62,15 @@ pub enum Refusal {
         /// `token_expired`, `token_audience`, `token_signature` …
         why: &'static str,
     },
+    /// A client certificate that stands for nobody here.
+    #[error("certificate refused: {why}")]
+    InvalidCertificate {
+        /// `certificate_expired`, `certificate_denied`, `certificate_unknown` …
+        why: &'static str,
+    },
+    /// A token without the proof of possession that it needs.
+    #[error("proof refused: {0}")]
+    InvalidProof(DpopFault),
     /// The issuer of a token could not be asked.
     #[error("the token's issuer is unavailable: {why}")]
     IssuerUnavailable {
@@ -226,6 +240,7 @@ impl Refusal {
             | Refusal::UnsupportedEncoding
             | Refusal::Draining
             | Refusal::JournalUnavailable
+            | Refusal::DecisionLogFull
             | Refusal::BodyTooLarge { .. }
             | Refusal::BodyTimeout
             | Refusal::Malformed { .. }
@@ -233,6 +248,8 @@ impl Refusal {
             Refusal::MissingKey
             | Refusal::InvalidKey { .. }
             | Refusal::InvalidToken { .. }
+            | Refusal::InvalidCertificate { .. }
+            | Refusal::InvalidProof(_)
             | Refusal::IssuerUnavailable { .. }
             | Refusal::AmbiguousCredentials
             | Refusal::KeyInQuery
@@ -293,6 +310,10 @@ impl Refusal {
                 retry_after: Some(Duration::from_secs(1)),
                 ..face(503, SERVER, "shutting_down", "this gateway is shutting down, try again")
             },
+            Refusal::DecisionLogFull => Face {
+                retry_after: Some(Duration::from_secs(1)),
+                ..face(503, SERVER, "decision_log_full", "decisions can't be recorded at present, try again")
+            },
             Refusal::JournalUnavailable => Face {
                 retry_after: Some(Duration::from_secs(5)),
                 ..face(
@@ -342,6 +363,12 @@ impl Refusal {
             },
             Refusal::InvalidToken { .. } => {
                 face(401, AUTH, "invalid_token", "the access token is invalid, expired or not for this gateway")
+            }
+            Refusal::InvalidCertificate { .. } => {
+                face(401, AUTH, "invalid_certificate", "the client certificate stands for no caller of this gateway")
+            }
+            Refusal::InvalidProof(fault) => {
+                face(401, AUTH, fault.error(), "the proof of possession (DPoP) does not fit this request and token")
             }
             Refusal::IssuerUnavailable { .. } => Face {
                 retry_after: Some(Duration::from_secs(2)),
@@ -456,7 +483,10 @@ impl From<IdentityFault> for Refusal {
             IdentityFault::Token(TokenFault::NoKeys | TokenFault::NoAnswer) => {
                 Refusal::IssuerUnavailable { why: fault.code() }
             }
+            IdentityFault::Proof(DpopFault::ReplaysFull) => Refusal::IssuerUnavailable { why: fault.code() },
             IdentityFault::Token(_) => Refusal::InvalidToken { why: fault.code() },
+            IdentityFault::Certificate(_) => Refusal::InvalidCertificate { why: fault.code() },
+            IdentityFault::Proof(fault) => Refusal::InvalidProof(fault),
             IdentityFault::Key(_)
             | IdentityFault::Unknown
             | IdentityFault::WrongSecret
@@ -502,6 +532,12 @@ impl From<CredentialFault> for Refusal {
             CredentialFault::Ambiguous => Refusal::AmbiguousCredentials,
             CredentialFault::InQuery => Refusal::KeyInQuery,
         }
+    }
+}
+
+impl From<LogIsFull> for Refusal {
+    fn from(LogIsFull: LogIsFull) -> Self {
+        Refusal::DecisionLogFull
     }
 }
 

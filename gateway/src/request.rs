@@ -16,6 +16,8 @@ use weir_wire::fault::Endpoint;
 use crate::config::settings::RequestSettings;
 use crate::converse::End;
 use crate::exchange::Outcome;
+use crate::identity::caller::Witness;
+use crate::identity::certificate::ClientCertificate;
 use crate::limits::headers;
 use crate::refusal::Refusal;
 
@@ -39,6 +41,14 @@ pub fn add_header(head: &mut ResponseHeader, name: &Cow<'static, str>, value: &s
 /// The peer's address, where it has one.
 pub fn peer(session: &Session) -> Option<IpAddr> {
     session.client_addr()?.as_inet().map(|address| address.ip())
+}
+
+/// What the connection and the head prove beside a credential.
+pub fn witness(session: &Session) -> Witness<'_> {
+    let head = session.req_header();
+    let digest = session.downstream_session.digest().and_then(|digest| digest.ssl_digest.as_ref());
+    let certificate = digest.and_then(|tls| tls.extension.get::<ClientCertificate>());
+    Witness { certificate, method: head.method.as_str(), path: head.uri.path(), headers: &head.headers }
 }
 
 /// What the client says of itself, cut short.
@@ -195,8 +205,15 @@ fn refusal_head(refusal: &Refusal, headers: &Headers, metadata: Option<&str>) ->
     let mut head = ResponseHeader::build_no_case(face.status, Some(16))?;
     head.insert_header("content-type", "application/json")?;
     head.insert_header("content-length", refusal.body().len().to_string())?;
+    if face.status == 401 && !matches!(refusal, Refusal::InvalidProof(_)) {
+        head.insert_header("www-authenticate", challenge(refusal, metadata))?;
+    }
     for (name, value) in headers {
-        add_header(&mut head, name, value)?;
+        match &**name {
+            // A client may be told of more than one way.
+            "www-authenticate" => head.append_header("www-authenticate", value).map(|_| ())?,
+            _ => add_header(&mut head, name, value)?,
+        }
     }
     let limits = if let Refusal::Limit(exceeded) = refusal {
         headers::exceeded(exceeded)
@@ -211,9 +228,6 @@ fn refusal_head(refusal: &Refusal, headers: &Headers, metadata: Option<&str>) ->
     }
     if let Refusal::MethodNotAllowed { allow } = refusal {
         head.insert_header("allow", *allow)?;
-    }
-    if face.status == 401 {
-        head.insert_header("www-authenticate", challenge(refusal, metadata))?;
     }
     Ok(head)
 }

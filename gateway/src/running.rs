@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
+use crate::identity::dpop::replay::Replays;
 use crate::identity::issuers::Issuers;
 use crate::identity::keyring::Keyring;
 use crate::identity::own_tokens::OwnTokens;
@@ -15,6 +16,7 @@ use crate::journal::Journal;
 use crate::limits::Limits;
 use crate::policy::Pushed;
 use crate::policy::bundle::Bundles;
+use crate::policy::decision_log::DecisionLog;
 use crate::providers::Transport;
 use crate::routing::{Health, RetryBudget};
 use crate::store::Store;
@@ -30,6 +32,8 @@ pub struct Running {
     pub bundles: Bundles,
     /// Openings and closings.
     pub journal: Journal,
+    /// What is kept of decisions.
+    pub decisions: DecisionLog,
     /// Keys, usage rows, the audit head.
     pub store: Store,
     /// Keys in memory.
@@ -40,6 +44,8 @@ pub struct Running {
     pub own_tokens: OwnTokens,
     /// How often tokens were asked for.
     pub token_requests: Throttle,
+    /// Proofs of possession that were used lately.
+    pub replays: Replays,
     /// Limits' counters.
     pub limits: Limits,
     /// Cool-downs.

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
-use pingora::listeners::tls::TlsSettings;
 use pingora::proxy::http_proxy_service;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
@@ -26,6 +25,7 @@ use crate::config::settings::Settings;
 use crate::config::{self, Faults, Loaded};
 use crate::engine::EngineFault;
 use crate::fetch::Fetcher;
+use crate::identity::dpop::replay::Replays;
 use crate::identity::issuers::Issuers;
 use crate::identity::keyring::Keyring;
 use crate::identity::own_tokens::OwnTokens;
@@ -35,6 +35,7 @@ use crate::journal::{Journal, JournalError};
 use crate::limits::Limits;
 use crate::policy::Pushed;
 use crate::policy::bundle::{self, Bundles};
+use crate::policy::decision_log::{self, DecisionLog};
 use crate::providers::Transport;
 use crate::proxy::Gateway;
 use crate::routing::{Health, RetryBudget};
@@ -82,6 +83,9 @@ pub enum ServeFault {
     /// The journal can't be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The decision log's folder can't be used.
+    #[error(transparent)]
+    Decisions(#[from] decision_log::OpenFault),
     /// The pepper is another than the stored keys were made with.
     #[error(transparent)]
     Pepper(#[from] crate::identity::pepper::WrongPepper),
@@ -164,11 +168,13 @@ async fn open(settings: &Settings, mut world: World, pushed: Pushed) -> Result<R
         pushed: tokio::sync::Mutex::new(pushed),
         bundles,
         journal,
+        decisions: DecisionLog::open(&settings.decision_log)?,
         store,
         keyring,
         issuers: Issuers::new(Fetcher::new(settings.upstream_ca.as_deref())),
         own_tokens,
         token_requests: Throttle::new(clock::instant()),
+        replays: Replays::default(),
         limits: Limits::new(clock::instant()),
         health: Health::default(),
         retries: RetryBudget::default(),
@@ -207,6 +213,7 @@ impl Prepared {
         tasks.spawn_on(bundle::poll::watch(running.clone(), fetcher, stopped.clone()), on);
         tasks.spawn_on(note_uses(running.clone(), stopped.clone()), on);
         tasks.spawn_on(key_notes::watch(running.clone(), stopped.clone()), on);
+        tasks.spawn_on(decision_log::ship::watch(running.clone(), stopped.clone()), on);
         tasks.spawn_on(reload::watch(config.to_path_buf(), loaded.watched, running.clone(), stopped.clone()), on);
         tasks.spawn_on(announce(settings.clone(), running.clone(), when_ready), on);
         let engine = settings
@@ -223,6 +230,7 @@ impl Prepared {
             }
             // Pages and polls that still run have nothing to lose.
             tasks.shutdown().await;
+            decision_log::ship::finish(running.clone()).await;
             running.journal.shutdown(FLUSH_MAX).await
         });
         if let Err(error) = flushed {
@@ -249,22 +257,20 @@ fn data_plane(settings: &Settings, running: Arc<Running>) -> Result<Server, Serv
     };
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
-    let mut service = http_proxy_service(&server.configuration, Gateway { running });
+    let mut service = http_proxy_service(&server.configuration, Gateway { running: running.clone() });
     if let Some(app) = service.app_logic_mut() {
         let mut options = HttpServerOptions::default();
         options.h2c = true;
         app.server_options = Some(options);
     }
-    for listener in &settings.listeners {
+    for (at, listener) in settings.listeners.iter().enumerate() {
         let address = listener.address.to_string();
         let Some(files) = &listener.tls else {
             service.add_tcp(&address);
             continue;
         };
         let fault = |why: String| TlsFault { setting: format!("listen ({address})"), why };
-        let (cert, key) = (files.cert.display().to_string(), files.key.display().to_string());
-        let mut tls = TlsSettings::intermediate(&cert, &key).map_err(|error| fault(error.to_string()))?;
-        tls.enable_h2();
+        let tls = tls::door::settings(at, files, &running).map_err(fault)?;
         service.add_tls_with_settings(&address, None, tls);
     }
     server.add_service(service);

@@ -56,7 +56,11 @@ fn reason(x: &Exchange, outcome: Outcome) -> Option<Arc<str>> {
 #[allow(clippy::wildcard_enum_match_arm, reason = "only these know more than their code")]
 fn audit_code(refusal: &Refusal) -> &'static str {
     match refusal {
-        Refusal::InvalidKey { why } | Refusal::InvalidToken { why } | Refusal::IssuerUnavailable { why } => why,
+        Refusal::InvalidKey { why }
+        | Refusal::InvalidToken { why }
+        | Refusal::InvalidCertificate { why }
+        | Refusal::IssuerUnavailable { why } => why,
+        Refusal::InvalidProof(fault) => fault.code(),
         other => other.code(),
     }
 }

@@ -1,5 +1,7 @@
 //! Whether the certificates and keys that the settings name can be used. Pingora finds out too late: in the middle of
-//! its start, by a panic that leaves a process without that listener.
+//! its start, by a panic that leaves a process without that listener. [`door`] opens the listeners.
+
+pub mod door;
 
 use std::path::Path;
 
@@ -9,6 +11,7 @@ use pingora::tls::{
 };
 
 use crate::config::settings::{Settings, TlsFiles};
+use crate::identity::certificate::trust::Trust;
 
 /// What can't be used: the setting, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +35,19 @@ pub fn faults(settings: &Settings) -> Vec<TlsFault> {
         let why = authorities(path).err()?;
         Some(TlsFault { setting: "upstream.ca_file".to_owned(), why })
     });
-    served.chain(trusted).collect()
+    served.chain(trusts(settings).err()).chain(trusted).collect()
+}
+
+/// Who vouches for client certificates, by listener.
+///
+/// # Errors
+/// The first file that can't be used.
+pub fn trusts(settings: &Settings) -> Result<Vec<Option<Trust>>, TlsFault> {
+    let all = settings.client_trust.iter().enumerate().map(|(at, files)| {
+        let trust = files.as_ref().map(Trust::new).transpose();
+        trust.map_err(|why| TlsFault { setting: format!("listen[{at}].tls"), why })
+    });
+    all.collect()
 }
 
 fn server(files: &TlsFiles) -> Result<(), String> {

@@ -8,14 +8,17 @@ use std::sync::Arc;
 use crate::config::fault::Doubt;
 use crate::config::settings::{DeploymentRule, ModelRule};
 use crate::config::{Settings, Warning};
+use crate::identity::certificate::connection::Judges;
+use crate::identity::certificate::trust::Trust;
 use crate::identity::keyring::TenantRules;
 use crate::identity::pepper::Peppers;
 use crate::identity::sealed::MasterKeys;
 use crate::limits::LimitRules;
 use crate::policy::bundle::keep::KeepFault;
 use crate::policy::bundle::set::Slot;
-use crate::policy::{self, Compiled, PolicyFault, Pushed};
+use crate::policy::{self, Compiled, PolicyFault, Pushed, decision_log};
 use crate::refusal::Refusal;
+use crate::tls::{self, TlsFault};
 use crate::usage::price::{BUILTIN, PriceBook, PriceError};
 
 /// Rules, never state.
@@ -28,6 +31,8 @@ pub struct World {
     pub policy: Compiled,
     /// What decides about administrators.
     pub admin_policy: Compiled,
+    /// What its decisions are masked with and named after.
+    pub decisions: Arc<decision_log::Rules>,
     /// The bundles that decide beside it; a new revision of one is another snapshot in here.
     pub bundles: Slot,
     /// Roles and attributes by level.
@@ -36,6 +41,8 @@ pub struct World {
     pub peppers: Peppers,
     /// What tenants' secrets are sealed under.
     pub master_keys: MasterKeys,
+    /// Who vouches for client certificates, by listener.
+    pub trusts: Vec<Option<Trust>>,
     /// Limits by level.
     pub limits: LimitRules,
     /// Prices.
@@ -49,6 +56,9 @@ pub enum WorldFault {
     /// The policy doesn't compile.
     #[error("policy: {0}")]
     Policy(#[from] PolicyFault),
+    /// The authorities of client certificates can't be used.
+    #[error(transparent)]
+    Trust(#[from] TlsFault),
     /// The data that was pushed can't be read back.
     #[error("pushed data: {0}")]
     Pushed(#[from] KeepFault),
@@ -70,21 +80,25 @@ impl World {
     pub fn build(settings: Settings, pushed: &Pushed, revision: u64) -> Result<Self, WorldFault> {
         let policy = policy::prepare(&settings.policy, &settings.tenants, pushed)?;
         let admin_policy = policy::prepare_admin(&settings.admin, &settings.policy)?;
+        let decisions = Arc::new(decision_log::Rules::prepare(&settings)?);
         let prices = prices(settings.prices.as_deref())?;
         let limits = LimitRules::new(&settings.tenants);
         let models = settings.models.iter().map(|model| (model.name.clone(), model.clone())).collect();
         let tenants = TenantRules::new(&settings.tenants);
         let peppers = Peppers::new(&settings.peppers);
         let master_keys = MasterKeys::new(&settings.master_keys);
+        let trusts = tls::trusts(&settings)?;
         Ok(Self {
             revision,
             settings,
             policy,
             admin_policy,
+            decisions,
             bundles: Slot::default(),
             tenants,
             peppers,
             master_keys,
+            trusts,
             limits,
             prices,
             models,
@@ -103,6 +117,11 @@ impl World {
             }
         }
         found
+    }
+
+    /// What it says of client certificates.
+    pub fn judges(&self) -> Judges<'_> {
+        Judges { revision: self.revision, trusts: &self.trusts, denied: &self.settings.denied_certificates }
     }
 
     /// The model of that alias.

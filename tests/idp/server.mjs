@@ -3,7 +3,8 @@
 // It prints one line of JSON, its address, and then obeys lines of JSON on stdin: `{"do": "rotate"}` (new keys under
 // new names; the old ones are gone), `{"do": "reissue"}` (new keys under the old names), `{"do": "add"}` (new keys
 // beside the old), `{"do": "away"}` (every connection is dropped), `{"do": "back"}`, `{"do": "counts"}`. Each is
-// answered by a line. It ends when stdin does, so that no test leaves it behind.
+// answered by a line. It ends when stdin does, so that no test leaves it behind. A client that brings a proof of
+// possession (RFC 9449) gets a token that is bound to its key.
 
 import { generateKeyPairSync } from 'node:crypto';
 import { createServer } from 'node:http';
@@ -56,6 +57,7 @@ function build(issuer) {
     features: {
       clientCredentials: { enabled: true },
       devInteractions: { enabled: false },
+      dPoP: { enabled: true },
       introspection: { enabled: true },
       revocation: { enabled: true },
       resourceIndicators: {

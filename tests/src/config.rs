@@ -16,7 +16,7 @@ pub struct Config {
     tenants: Vec<String>,
     models: Vec<(String, Vec<String>)>,
     sections: Vec<String>,
-    tls: bool,
+    tls: Option<String>,
     listener: String,
     keys: String,
 }
@@ -58,7 +58,14 @@ impl Config {
     /// The data plane speaks TLS, with `cert.pem` and `key.pem` beside the file.
     #[must_use]
     pub fn tls(mut self) -> Self {
-        self.tls = true;
+        self.tls = Some(String::new());
+        self
+    }
+
+    /// The same with further keys, like `client_ca: ./clients.pem`.
+    #[must_use]
+    pub fn tls_with(mut self, more: &str) -> Self {
+        self.tls = Some(comma(more));
         self
     }
 
@@ -88,7 +95,8 @@ impl Config {
     /// # Panics
     /// Never: memory takes every write.
     pub fn yaml(&self, port: u16, admin_port: u16) -> String {
-        let files = if self.tls { ", tls: { cert: ./cert.pem, key: ./key.pem }" } else { "" };
+        let files = |more: &String| format!(", tls: {{ cert: ./cert.pem, key: ./key.pem{more} }}");
+        let files = self.tls.as_ref().map(files).unwrap_or_default();
         let (listener, keys) = (&self.listener, &self.keys);
         let mut text = format!(
             "listen: [{{ address: \"127.0.0.1:{port}\"{files}{listener} }}]\n\

@@ -23,6 +23,11 @@ impl Head {
         self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
 
+    /// All headers of this name, in their order.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.headers.iter().filter(move |(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+
     /// The word of the first line at this place: method and path, or the status.
     pub fn word(&self, place: usize) -> &str {
         self.line.split(' ').nth(place).unwrap_or_default()

@@ -10,6 +10,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::client::{Fetched, Request};
 use crate::clock;
+use crate::dpop::Prover;
 
 /// Weir's own name and secret there: with characters that have to be encoded.
 pub const CLIENT: (&str, &str) = ("weir", "a secret: of weir%");
@@ -67,6 +68,20 @@ impl Idp {
     pub async fn token(&self, resource: &str) -> String {
         let form = format!("grant_type=client_credentials&scope=chat&resource={resource}");
         let reply = self.post("/token", &form).await.json();
+        reply["access_token"].as_str().unwrap_or_else(|| panic!("no token: {reply}")).to_owned()
+    }
+
+    /// The same for an application that proves that it holds a key: the token is bound to that key.
+    ///
+    /// # Panics
+    /// There is none, or one that is bound to nothing.
+    pub async fn bound_token(&self, resource: &str, prover: &Prover) -> String {
+        let form = format!("grant_type=client_credentials&scope=chat&resource={resource}");
+        let proof = prover.proof("POST", &format!("{}/token", self.issuer), None);
+        let request = Request::post("/token", "", form).header("authorization", APP).header("dpop", &proof);
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        let reply = request.fetch(self.address).await.json();
+        assert_eq!(reply["token_type"], "DPoP", "{reply}");
         reply["access_token"].as_str().unwrap_or_else(|| panic!("no token: {reply}")).to_owned()
     }
 

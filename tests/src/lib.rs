@@ -19,6 +19,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod dpop;
 pub mod engine;
 pub mod gateway;
 pub mod http1;

@@ -1,9 +1,12 @@
 //! TLS around the plain servers and clients: an authority made for the test, and tunnels that put it on or take it off.
+//! Certificates of clients are in [`clients`].
+
+pub mod clients;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -22,17 +25,20 @@ pub struct Authority {
     ca: CertificateDer<'static>,
     cert: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
+    issuer: Issuer<'static, KeyPair>,
 }
 
 impl Default for Authority {
     fn default() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let (ca_key, key) = (KeyPair::generate().expect("a key"), KeyPair::generate().expect("a key"));
         let ca = params.self_signed(&ca_key).expect("a certificate");
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         let leaf = CertificateParams::new(names).expect("names");
-        let cert = leaf.signed_by(&key, &Issuer::new(params, ca_key)).expect("a certificate");
+        let issuer = Issuer::new(params, ca_key);
+        let cert = leaf.signed_by(&key, &issuer).expect("a certificate");
         Self {
             ca_pem: ca.pem(),
             cert_pem: cert.pem(),
@@ -40,6 +46,7 @@ impl Default for Authority {
             ca: ca.der().clone(),
             cert: cert.der().clone(),
             key: PrivateKeyDer::try_from(key.serialize_der()).expect("a key of our own"),
+            issuer,
         }
     }
 }

@@ -35,6 +35,8 @@ pub enum Action {
     IssuersRead,
     /// Give Weir's own tokens another signing key.
     IssuersRotate,
+    /// Try a policy on the calls of just now.
+    PolicyRehearse,
     /// Look at policies and bundles.
     PolicyRead,
     /// Let another policy decide.
@@ -47,7 +49,7 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::StatusRead,
         Self::KeysRead,
         Self::KeysCreate,
@@ -64,6 +66,7 @@ impl Action {
         Self::SecretsChange,
         Self::IssuersRead,
         Self::IssuersRotate,
+        Self::PolicyRehearse,
         Self::PolicyRead,
         Self::PolicyChange,
         Self::UsageRead,
@@ -89,6 +92,7 @@ impl Action {
             Self::SecretsChange => "secrets.change",
             Self::IssuersRead => "issuers.read",
             Self::IssuersRotate => "issuers.rotate",
+            Self::PolicyRehearse => "policy.rehearse",
             Self::PolicyRead => "policy.read",
             Self::PolicyChange => "policy.change",
             Self::UsageRead => "usage.read",
@@ -103,6 +107,7 @@ impl Action {
             Self::StatusRead
                 | Self::IssuersRead
                 | Self::IssuersRotate
+                | Self::PolicyRehearse
                 | Self::PolicyRead
                 | Self::PolicyChange
                 | Self::AuditVerify

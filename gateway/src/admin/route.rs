@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 
 use super::action::Action;
-use super::{issuers, keys, ledger, policy, secrets, status, tenants, token_keys};
+use super::{issuers, keys, ledger, policy, rehearse, secrets, status, tenants, token_keys};
 use crate::running::Running;
 
 /// Who may use a route.
@@ -56,6 +56,7 @@ pub fn table() -> Vec<Route> {
         route("GET", "/admin/v1/issuers", Asks(Action::IssuersRead), get(issuers::list)),
         route("GET", "/admin/v1/token-keys", Asks(Action::IssuersRead), get(token_keys::list)),
         route("POST", "/admin/v1/token-keys/rotate", Asks(Action::IssuersRotate), post(token_keys::rotate)),
+        route("POST", "/admin/v1/policy/rehearse", Asks(Action::PolicyRehearse), post(rehearse::rehearse)),
         route("GET", "/admin/v1/policy", Asks(Action::PolicyRead), get(policy::show)),
         route("POST", "/admin/v1/policy/rollback", Asks(Action::PolicyChange), post(policy::roll_back)),
         route("GET", "/admin/v1/policy/data", Asks(Action::PolicyRead), get(policy::pushed)),

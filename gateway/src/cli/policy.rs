@@ -6,6 +6,7 @@ mod eval;
 mod explain;
 mod fmt;
 mod place;
+mod replay;
 mod rollback;
 mod test;
 
@@ -43,6 +44,8 @@ pub enum PolicyCommand {
     Rollback(rollback::RollbackArgs),
     /// How long one decision takes
     Bench(bench::BenchArgs),
+    /// Which recorded decisions a candidate would turn; exit status 0: none, 1: some, 2: not all could be judged
+    Replay(replay::ReplayArgs),
 }
 
 /// Why a policy command failed.
@@ -59,6 +62,9 @@ pub enum PolicyError {
         /// Why.
         source: serde_json::Error,
     },
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] crate::config::Faults),
     /// A roll-back was not done.
     #[error(transparent)]
     Rollback(#[from] rollback::RollbackError),
@@ -94,6 +100,7 @@ pub fn run(args: &PolicyArgs, out: &mut dyn Write) -> Result<u8, PolicyError> {
         PolicyCommand::Fmt(args) => fmt::run(args, out),
         PolicyCommand::Rollback(args) => Ok(rollback::run(args, out)?),
         PolicyCommand::Bench(args) => bench::run(args, out),
+        PolicyCommand::Replay(args) => replay::run(args, out),
     }
 }
 

@@ -64,6 +64,7 @@ pub(super) fn conclude(served: Result<(), ServeFault>) -> ExitCode {
         ServeFault::Data { .. }
         | ServeFault::Store(_)
         | ServeFault::Journal(_)
+        | ServeFault::Decisions(_)
         | ServeFault::Listen { .. }
         | ServeFault::Threads(_) => 1,
     };
@@ -74,6 +75,7 @@ pub(super) fn conclude(served: Result<(), ServeFault>) -> ExitCode {
 pub(super) fn deeper(settings: &Settings) -> Result<Vec<Warning>, Vec<Fault>> {
     let fault = |error: WorldFault| match &error {
         WorldFault::Policy(fault) => Fault { path: "policy.path".to_owned(), wrong: Wrong::Policy(fault.to_string()) },
+        WorldFault::Trust(fault) => Fault { path: fault.setting.clone(), wrong: Wrong::Tls(fault.why.clone()) },
         // Not looked at here: no gateway's data folder is read.
         WorldFault::Pushed(fault) => Fault { path: "data".to_owned(), wrong: Wrong::Policy(fault.to_string()) },
         WorldFault::PriceFile { .. } | WorldFault::Prices(_) => {
@@ -88,7 +90,9 @@ pub(super) fn deeper(settings: &Settings) -> Result<Vec<Warning>, Vec<Fault>> {
     match World::build(settings.clone(), &Pushed::default(), 0).map_err(fault) {
         Ok(world) if faults.is_empty() => Ok(world.unpriced()),
         world => {
-            faults.extend(world.err());
+            // What the first look found is not said twice.
+            let more = world.err().filter(|fault| !faults.contains(fault));
+            faults.extend(more);
             Err(faults)
         }
     }

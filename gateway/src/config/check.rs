@@ -2,8 +2,10 @@
 //!
 //! Reads secrets and looks at the files that the configuration names; opens no socket and writes nothing.
 
+mod certificates;
 mod bundles;
 mod client;
+mod decision_log;
 mod identity;
 mod models;
 mod tenants;
@@ -19,8 +21,8 @@ use super::file::Node;
 use super::keys_table::ROOT;
 use super::secret::{Environment, Reference, read_private};
 use super::settings::{
-    AdminSettings, Durability, EngineSettings, Listener, Pepper, PolicyEngine, PolicySettings, RequestSettings,
-    RetrySettings, Secret, Settings, StreamSettings, TlsFiles,
+    AdminSettings, ClientAuth, Durability, EngineSettings, Listener, Pepper, PolicyEngine, PolicySettings,
+    RequestSettings, RetrySettings, Secret, Settings, StreamSettings, TlsFiles,
 };
 use super::shape::{self, Section};
 use super::{Loaded, resolve};
@@ -77,14 +79,23 @@ impl Check<'_> {
         let policy = self.policy(&root.section("policy"));
         let bundles = self.bundles(&root.section("policy"), &policy);
         let token_endpoint = self.token_endpoint(root, &issuers);
+        let peppers = self.peppers(root);
+        let identity = root.section("identity");
+        let client_trust = self.client_trust(root);
+        let certificates = self.certificates(&identity, &tenants);
+        self.are_met(&identity, &certificates, &client_trust);
         Settings {
+            client_trust,
+            certificates,
+            denied_certificates: self.denied_certificates(&identity),
+            dpop: self.dpop(&identity, &peppers),
             listeners,
             admin,
             data: self.data(root),
             threads: root.int("threads").map_or_else(cores, to_usize),
             key_parameter: self.key_parameter(&root.section("keys")),
             client: self.client(&root.section("client")),
-            peppers: self.peppers(root),
+            peppers,
             master_keys: self.versions(&root.section("secrets"), ["master_key", "master_keys"], false),
             tenants,
             issuers,
@@ -93,6 +104,7 @@ impl Check<'_> {
             engine,
             policy,
             bundles,
+            decision_log: self.decision_log(root),
             prices: self.prices(root),
             request: request(&root.section("request")),
             stream: stream(&root.section("stream")),
@@ -151,7 +163,11 @@ impl Check<'_> {
             }
         }
         self.watched.extend(cert.iter().chain(&key).cloned());
-        TlsFiles { cert: cert.unwrap_or_default(), key: key.unwrap_or_default() }
+        let clients = section.get("client_ca").map(|_| match section.text("client_auth") {
+            Some("optional") => ClientAuth::Optional,
+            Some(_) | None => ClientAuth::Required,
+        });
+        TlsFiles { cert: cert.unwrap_or_default(), key: key.unwrap_or_default(), clients }
     }
 
     fn pem(&mut self, place: String, path: &Path, bytes: &[u8], block: &'static str) {

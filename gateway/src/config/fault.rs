@@ -238,6 +238,9 @@ pub enum Wrong {
     /// No address to ask at.
     #[error("must be an http or https URL without a credential in it")]
     IntrospectionUrl,
+    /// No address to post decisions to.
+    #[error("the sink `http` needs an http or https URL without a credential in it")]
+    DecisionUrl,
     /// Two issuers that could be asked about one token.
     #[error(
         "a token with this prefix could also be one of `{0}`: give both prefixes of which none begins with the other"
@@ -255,6 +258,24 @@ pub enum Wrong {
     /// A certificate, key or authority that can't be used.
     #[error("{0}")]
     Tls(String),
+    /// Something about client certificates without an authority for them.
+    #[error("means nothing without `client_ca`")]
+    NoClientCa,
+    /// A pattern that is none.
+    #[error("{0}")]
+    CertificatePattern(#[from] crate::identity::certificate::pattern::PatternFault),
+    /// A part that the pattern doesn't catch, or one in the place of the organisation.
+    #[error("`{{{0}}}` is no part that the rule's name gives, or it stands in the place of the organisation")]
+    CertificatePart(String),
+    /// No serial number and no hash.
+    #[error("must be `serial:HEX`, or `sha256:` and 64 hex digits")]
+    DeniedCertificate,
+    /// No address of the gateway itself.
+    #[error("must be an http or https URL without credential, query and fragment")]
+    PublicUrl,
+    /// Keys that both sides hold, for proofs.
+    #[error("`{0}` is no algorithm that proofs of possession are taken with")]
+    ProofAlgorithm(String),
     /// The policies of the folder don't compile, or lack the entry point.
     #[error("the policy doesn't compile: {0}")]
     Policy(String),
@@ -283,12 +304,18 @@ pub enum Doubt {
     /// A model that no tenant may use.
     #[error("no tenant may use the model `{0}`")]
     UnusedModel(String),
+    /// Rules that no certificate ever meets.
+    #[error("no listener has `tls.client_ca`: no client ever presents a certificate")]
+    NoCertificates,
     /// Prompts and keys in plain text over the network.
     #[error("`{0}` is reachable from other machines without TLS")]
     PlainListener(SocketAddr),
     /// A credential in plain text over the network.
     #[error("the credential and every prompt go to `{0}` without TLS")]
     PlainUpstream(String),
+    /// Decisions in plain text over the network.
+    #[error("the credential and every decision go to `{0}` without TLS")]
+    PlainDecisions(String),
     /// A bundle that whoever answers under its address could have made.
     #[error("is missing: whoever can answer under this address decides who may call")]
     UnsignedBundle,

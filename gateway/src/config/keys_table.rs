@@ -181,7 +181,31 @@ pub const TLS: &[Key] = &[
         "Certificate chain in PEM, leaf first. A renewed one is served from the next start on.",
     ),
     key("key", Path, Fault, "./tls/key.pem", "Private key in PEM; no other user may read the file."),
+    key(
+        "client_ca",
+        Path,
+        Means("clients are asked for no certificate"),
+        "./tls/clients.pem",
+        "Authorities in PEM that vouch for clients' certificates. A changed file counts from the next reload on, also for connections that are open; asking for certificates at all needs a restart.",
+    ),
+    key(
+        "client_auth",
+        Choice(CLIENT_AUTH),
+        Usually("required"),
+        "optional",
+        "`required` ends the handshake of a client without a good certificate. `optional` also takes clients without one; a bad one is refused with each call, and the audit log says why.",
+    ),
+    key(
+        "client_crl",
+        Path,
+        Means("only `identity.denied_certificates` are revoked"),
+        "./tls/clients.crl",
+        "Revocation lists in PEM. They must cover every certificate of a chain and be up to date, or the client is refused. Read with each reload.",
+    ),
 ];
+
+/// How clients are asked for certificates, as in `ClientAuth`.
+pub const CLIENT_AUTH: &[&str] = &["required", "optional"];
 
 /// Keys of the admin listener.
 pub const ADMIN: &[Key] = &[
@@ -319,6 +343,90 @@ pub const IDENTITY: &[Key] = &[
         Means("Weir issues no tokens"),
         "",
         "Weir's own token endpoint, `POST /oauth/token` on the data listeners: client credentials for service accounts, and token exchange (RFC 8693) of keys and issuers' tokens for short-lived tokens of Weir's own.",
+    ),
+    key(
+        "public_url",
+        Text,
+        Means("no token that is bound to a key (DPoP, RFC 9449) is taken"),
+        "https://ai.example.com",
+        "Where clients reach this gateway: scheme, host and port, and a path where a proxy before it takes one off. A client's proof must be for an address below it.",
+    ),
+    key("dpop", Section(DPOP), Usually("{}"), "", "Proofs of possession (DPoP, RFC 9449)."),
+    key(
+        "certificates",
+        Sections(CERTIFICATE),
+        Usually("[]"),
+        "",
+        "Who client certificates stand for where a request has no other credential. The first entry that takes one of a certificate's names decides.",
+    ),
+    key(
+        "denied_certificates",
+        Texts,
+        Usually("[]"),
+        "[\"serial:5f:3a:91\"]",
+        "Client certificates that are refused whatever their authority says: `serial:HEX`, or `sha256:HEX` over the whole certificate in DER.",
+    ),
+];
+
+/// Keys about proofs of possession.
+pub const DPOP: &[Key] = &[
+    key(
+        "algorithms",
+        Texts,
+        Usually("[ES256, ES384, EdDSA, PS256, RS256]"),
+        "[ES256, EdDSA]",
+        "Algorithms that proofs may be signed with; never one whose key both sides hold.",
+    ),
+    key(
+        "window_s",
+        Int { min: 5, max: 300 },
+        Usually("60"),
+        "60",
+        "Seconds for which a proof can be used after it was made. Each gateway process remembers for that long what was used at itself.",
+    ),
+    key(
+        "nonce",
+        Bool,
+        Usually("false"),
+        "true",
+        "Whether a proof must hold a nonce that a gateway with the same pepper gave out in the last minutes. Clients then need one more round trip now and then.",
+    ),
+];
+
+/// Which names, as in `NameKind`.
+pub const CERTIFICATE_NAMES: &[&str] = &["spiffe", "dns", "email", "common_name"];
+
+/// Keys of one rule about certificates.
+pub const CERTIFICATE: &[Key] = &[
+    key("name", Text, Fault, "mesh", "Name in metrics, audit and key ids: a-z, 0-9, `-`."),
+    key(
+        "kind",
+        Choice(CERTIFICATE_NAMES),
+        Fault,
+        "spiffe",
+        "Which of a certificate's names is looked at: its SPIFFE ID, its DNS names, its e-mail addresses, or the subject's common name. A certificate with a SPIFFE ID is that identity and no other.",
+    ),
+    key(
+        "pattern",
+        Text,
+        Fault,
+        "spiffe://example.org/ns/{team}/sa/*",
+        "The names that are taken: piece by piece (between `/` of a SPIFFE ID, between the points of a DNS name, on both sides of the `@`; a common name is one piece) itself, `*` for any, `{part}` for one that is used below, `**` at the end of a SPIFFE ID for all that follow.",
+    ),
+    key(
+        "tenant",
+        Text,
+        Fault,
+        "\"acme/{team}\"",
+        "The caller's tenant path; `{part}` stands for one level that the name gave. The organisation is always written out.",
+    ),
+    key("roles", Texts, Usually("[]"), "[developer]", "Roles of these callers, beside those of their tenant."),
+    key(
+        "attributes",
+        TextMap,
+        Usually("{}"),
+        "{workload: batch}",
+        "Attributes of these callers for policy; those of their tenant win. `{part}` as in the tenant.",
     ),
 ];
 
@@ -631,6 +739,7 @@ pub const POLICY: &[Key] = &[
         "interpreter",
         "`auto`: the fast machine where it agrees with the interpreter on every probe, else the interpreter.",
     ),
+    key("decision_log", Section(DECISION_LOG), Usually("{}"), "", "What is kept of each decision, in OPA's form."),
     key(
         "bundles",
         Sections(BUNDLE),
@@ -749,6 +858,86 @@ pub const SIGNATURE: &[Key] = &[
     ),
     key("scope", Text, Means("it must name no scope"), "production", "The scope that the signature must be for."),
 ];
+
+/// Keys of the decision log.
+pub const DECISION_LOG: &[Key] = &[
+    key(
+        "sink",
+        Choice(DECISION_SINKS),
+        Usually("off"),
+        "file",
+        "`file`: files of JSON lines in `folder`; `http`: batches to `url`. Needs a restart.",
+    ),
+    key(
+        "folder",
+        Path,
+        Means("`decisions` in the data folder"),
+        "./decisions",
+        "Folder of the files, or of what waits to be sent. Needs a restart.",
+    ),
+    key(
+        "file_bytes_max",
+        Int { min: 65_536, max: 4_294_967_295 },
+        Usually("67108864"),
+        "67108864",
+        "A file is left for the next one beyond this size. Needs a restart.",
+    ),
+    key(
+        "files_kept",
+        Int { min: 1, max: 1_000 },
+        Usually("8"),
+        "8",
+        "Files that the sink `file` keeps; the oldest goes. Needs a restart.",
+    ),
+    key(
+        "url",
+        Url,
+        Means("a fault with the sink `http`"),
+        "https://decisions.example.com/logs",
+        "Where batches are posted: gzipped JSON arrays, as OPA posts them. Needs a restart.",
+    ),
+    key(
+        "token",
+        Secret,
+        Means("no credential is sent"),
+        "file:./idp_secret",
+        "Bearer credential of the posts. Needs a restart.",
+    ),
+    key(
+        "spool_bytes_max",
+        Int { min: 1_048_576, max: 1_099_511_627_776 },
+        Usually("268435456"),
+        "268435456",
+        "Bytes on the disk that may wait to be sent. Needs a restart.",
+    ),
+    key(
+        "batch_bytes_max",
+        Int { min: 4_096, max: 16_777_216 },
+        Usually("1048576"),
+        "1048576",
+        "Bytes of one post before compression. Needs a restart.",
+    ),
+    key(
+        "full",
+        Choice(DECISION_LOG_FULL),
+        Usually("refuse"),
+        "drop_new",
+        "What happens when no more decisions can be kept: calls are refused, or new decisions go unlogged, counted and noted on the audit log.",
+    ),
+    key(
+        "masks",
+        Path,
+        Means("`package system.log` of the policies, where they have one"),
+        "./policies",
+        "Folder whose `data.system.log.mask` says what is erased from a decision and whose `data.system.log.drop` which ones are not kept.",
+    ),
+    key("labels", TextMap, Usually("{}"), "{region: eu}", "Texts that stand on every decision."),
+];
+
+/// Sinks of the decision log, as in `DecisionSink`.
+pub const DECISION_SINKS: &[&str] = &["off", "file", "http"];
+/// What a full decision log does, as in `LogFull`.
+pub const DECISION_LOG_FULL: &[&str] = &["refuse", "drop_new"];
 
 /// Engines of the policy.
 pub const POLICY_ENGINES: &[&str] = &["auto", "interpreter"];

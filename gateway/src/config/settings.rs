@@ -11,6 +11,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::identity::TenantPath;
+use crate::identity::certificate::{CertificateRule, DeniedCertificates};
+use crate::identity::dpop::DpopRule;
 use crate::identity::issuer::IssuerRule;
 use crate::identity::own_tokens::TokenEndpointRule;
 use crate::policy::bundle::rule::BundleRule;
@@ -61,12 +63,22 @@ pub struct Settings {
     pub issuers: Vec<Arc<IssuerRule>>,
     /// Weir's own token endpoint, where there is one.
     pub token_endpoint: Option<TokenEndpointRule>,
+    /// Who client certificates stand for.
+    pub certificates: Vec<Arc<CertificateRule>>,
+    /// Client certificates that are refused.
+    pub denied_certificates: DeniedCertificates,
+    /// Who vouches for client certificates, by listener.
+    pub client_trust: Vec<Option<ClientTrust>>,
+    /// Proofs of possession; none are taken without.
+    pub dpop: Option<DpopRule>,
     /// Model aliases and who serves them.
     pub models: Vec<ModelRule>,
     /// The own engine, started and supervised by Weir. Needs a restart to change.
     pub engine: Option<EngineSettings>,
     /// Where the Rego comes from.
     pub policy: PolicySettings,
+    /// What becomes of decisions.
+    pub decision_log: DecisionLogSettings,
     /// Policies that come from elsewhere and decide beside it.
     pub bundles: Vec<Arc<BundleRule>>,
     /// Price file; `None` means the shipped one.
@@ -112,6 +124,26 @@ pub struct TlsFiles {
     pub cert: PathBuf,
     /// Private key.
     pub key: PathBuf,
+    /// Whether clients are asked for certificates.
+    pub clients: Option<ClientAuth>,
+}
+
+/// How a listener asks clients for certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// One that is there is judged; another credential does too.
+    Optional,
+    /// Without a good one there is no connection.
+    Required,
+}
+
+/// Who vouches for a listener's clients. Read with each reload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientTrust {
+    /// PEM of the authorities.
+    pub ca: Arc<[u8]>,
+    /// PEM of their revocation lists.
+    pub crl: Option<Arc<[u8]>>,
 }
 
 /// The admin listener.
@@ -301,6 +333,63 @@ pub enum PolicyEngine {
     Auto,
     /// Only the interpreter.
     Interpreter,
+}
+
+/// What is kept of decisions (`policy.decision_log` in the file).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecisionLogSettings {
+    /// Where they go. Needs a restart to change, as do folder and size.
+    pub sink: DecisionSink,
+    /// Folder of the files, or of what waits to be sent.
+    pub folder: PathBuf,
+    /// A file is left for the next one beyond this size.
+    pub file_bytes_max: u64,
+    /// What happens when no more can be kept.
+    pub full: LogFull,
+    /// Folder of masks; `None` means those of the policies.
+    pub masks: Option<PathBuf>,
+    /// Texts that stand on every decision.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl DecisionLogSettings {
+    /// Whether both write the same things to the same place.
+    pub fn has_sink_of(&self, other: &Self) -> bool {
+        let is_off = self.sink == DecisionSink::Off && other.sink == DecisionSink::Off;
+        is_off || (&self.sink, &self.folder, self.file_bytes_max) == (&other.sink, &other.folder, other.file_bytes_max)
+    }
+}
+
+/// Where decisions go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DecisionSink {
+    /// Nowhere.
+    Off,
+    /// Files, of which so many are kept.
+    File {
+        /// Files.
+        kept: usize,
+    },
+    /// A server that takes gzipped JSON arrays.
+    Http {
+        /// Where they are posted.
+        url: url::Url,
+        /// Bearer credential.
+        token: Option<Secret>,
+        /// Bytes that may wait on the disk.
+        spool_bytes_max: u64,
+        /// Bytes of one post before compression.
+        batch_bytes_max: usize,
+    },
+}
+
+/// What a full decision log does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFull {
+    /// Calls are refused.
+    Refuse,
+    /// New decisions are not kept: counted, and noted on the audit log.
+    DropNew,
 }
 
 /// Bounds of requests.

@@ -39,6 +39,8 @@ fn folder() -> tempfile::TempDir {
         std::fs::write(path.join(name), "x").unwrap();
     }
     std::fs::write(path.join("tls/cert.pem"), "-----BEGIN CERTIFICATE-----\n").unwrap();
+    std::fs::write(path.join("tls/clients.pem"), "-----BEGIN CERTIFICATE-----\n").unwrap();
+    std::fs::write(path.join("tls/clients.crl"), "-----BEGIN X509 CRL-----\n").unwrap();
     private(&path.join("tls/key.pem"), "-----BEGIN PRIVATE KEY-----\n");
     std::fs::write(path.join("bundle_key.pem"), BUNDLE_KEY).unwrap();
     for name in [

@@ -1,17 +1,58 @@
 //! From a credential to a proven caller, whatever kind it is of.
+//!
+//! A request may carry a credential and come over a connection with a certificate: then the credential says who calls,
+//! and the certificate only binds. Without a credential the certificate is the identity.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::credential::{Credential, CredentialKind};
+use http::HeaderMap;
+
+use super::certificate::names::Names;
+use super::certificate::{self, ClientCertificate};
+use super::confirmation::Confirmation;
+use super::credential::{self, Credential, CredentialFault, CredentialKind, PresentedFault};
+use super::dpop::{self, DpopFault, DpopRule};
 use super::issuer::{IssuerRule, Proven};
 use super::keyring::union;
 use super::own_tokens::TokenEndpointRule;
 use super::own_tokens::claims::{Origin, OwnProven};
 use super::stored::joined;
 use super::token::TokenFault;
-use super::{Identified, IdentityFault, KeyId, Subject, api_key};
+use super::{Identified, IdentityFault, KeyId, Subject, TenantPath, api_key};
 use crate::running::Running;
+use crate::telemetry::metric;
 use crate::world::World;
+
+/// What a request proves beside its credential.
+#[derive(Clone, Copy)]
+pub struct Witness<'a> {
+    /// What the connection's client presented.
+    pub certificate: Option<&'a ClientCertificate>,
+    /// The request's method.
+    pub method: &'a str,
+    /// The request's path, without the query.
+    pub path: &'a str,
+    /// The request's headers.
+    pub headers: &'a HeaderMap,
+}
+
+/// The one credential of a request; the certificate where there is no other and some rule takes certificates.
+///
+/// # Errors
+/// None, two, or one in a wrong place.
+pub fn presented<'a>(
+    world: &World,
+    witness: &Witness<'a>,
+    query: Option<&'a str>,
+) -> Result<Credential<'a>, PresentedFault> {
+    let found = credential::presented(witness.headers, query, world.settings.key_parameter.as_deref());
+    let stands_alone = witness.certificate.is_some() && !world.settings.certificates.is_empty();
+    match found {
+        Err(PresentedFault::Credential(CredentialFault::Missing)) if stands_alone => Ok(Credential::Certificate),
+        found => found,
+    }
+}
 
 /// Proves who calls. Waits only where an issuer has to be asked.
 ///
@@ -21,20 +62,39 @@ pub async fn identify(
     running: &Running,
     world: &World,
     credential: &Credential<'_>,
+    witness: &Witness<'_>,
     now_ms: u64,
 ) -> Result<Identified, IdentityFault> {
-    match credential {
-        Credential::ApiKey(key) => running.keyring.identify(key, &world.peppers, &world.tenants, now_ms),
+    // A bad certificate ends the call, also where another credential would do: it is presented to count.
+    let names = witness.certificate.map(|certificate| certificate.judged(world.judges(), now_ms)).transpose();
+    let names = names.inspect_err(|fault| metric::certificate_judged("", fault.code()))?;
+    let (text, is_proven) = match credential {
+        Credential::ApiKey(key) => return running.keyring.identify(key, &world.peppers, &world.tenants, now_ms),
+        Credential::Certificate => return narrow(of_certificate(names, world)?, running),
         Credential::Token(text) if let Some(rule) = own_rule(world, text) => {
-            of_own(running, world, &*running.own_tokens.prove(text, rule, now_ms)?, now_ms)
+            return of_own(running, world, &*running.own_tokens.prove(text, rule, now_ms)?, now_ms);
         }
-        // Without an issuer, what is no API key is a mistyped one.
-        Credential::Token(_) if world.settings.issuers.is_empty() => Err(IdentityFault::Key(api_key::KeyFault::Shape)),
-        Credential::Token(text) => {
-            let (rule, proven) = running.issuers.prove(text, &world.settings.issuers, now_ms).await?;
-            of_issuer(running, world, &rule, &proven)
+        Credential::Token(text) => (*text, false),
+        Credential::BoundToken(text) => (*text, true),
+    };
+    // Without an issuer, what is no API key is a mistyped one.
+    if world.settings.issuers.is_empty() {
+        return Err(IdentityFault::Key(api_key::KeyFault::Shape));
+    }
+    let (rule, proven) = running.issuers.prove(text, &world.settings.issuers, now_ms).await?;
+    let bound = Confirmation::read(proven.confirmation.as_ref())?;
+    bound.fits_certificate(names.map(|names| &names.sha256))?;
+    match (is_proven, bound.key) {
+        (false, None) => {}
+        // A token that is bound to a key is nothing without the proof.
+        (false, Some(_)) => return Err(TokenFault::Unbound.into()),
+        (true, key) => {
+            let held = holds_key(running, world.settings.dpop.as_ref(), (text, key), witness, now_ms);
+            metric::proof_judged(held.as_ref().err().map_or("accepted", |fault| fault.code()));
+            held?;
         }
     }
+    narrow(of_token(&rule, &proven, world)?, running)
 }
 
 /// The rule of Weir's own token endpoint, where a token says that it is from there.
@@ -42,7 +102,7 @@ pub(super) fn own_rule<'w>(world: &'w World, text: &str) -> Option<&'w TokenEndp
     world.settings.token_endpoint.as_ref().filter(|rule| rule.claims_issue_of(text))
 }
 
-/// The caller of a proven token of an issuer.
+/// The caller of a proven token of an issuer, where nothing else is presented.
 ///
 /// # Errors
 /// It is bound to a proof that is missing, or its tenant is not configured or disabled.
@@ -52,7 +112,11 @@ pub(super) fn of_issuer(
     rule: &IssuerRule,
     proven: &Proven,
 ) -> Result<Identified, IdentityFault> {
-    narrow(token_subject(rule, proven, world)?, running)
+    if proven.confirmation.is_some() {
+        // A token that is bound to a key or a certificate is nothing without the proof.
+        return Err(TokenFault::Unbound.into());
+    }
+    narrow(of_token(rule, proven, world)?, running)
 }
 
 /// The caller of a proven token of Weir's own: what its source may do at this moment, and of that what is left.
@@ -102,29 +166,71 @@ pub(super) fn of_own(
     Ok(caller)
 }
 
-/// The caller of a proven token: what its issuer says, and what the configuration grants at its level.
-fn token_subject(rule: &IssuerRule, proven: &Proven, world: &World) -> Result<Identified, IdentityFault> {
-    if proven.confirmation.is_some() {
-        // A token that is bound to a key or a certificate is nothing without the proof.
-        return Err(IdentityFault::Token(TokenFault::Unbound));
+/// Whether the request proves the possession of the token's key, for the first time with this proof.
+fn holds_key(
+    running: &Running,
+    rule: Option<&DpopRule>,
+    (token, key): (&str, Option<[u8; 32]>),
+    witness: &Witness<'_>,
+    now_ms: u64,
+) -> Result<(), DpopFault> {
+    let rule = rule.ok_or(DpopFault::NotConfigured)?;
+    let key = key.ok_or(DpopFault::TokenUnbound)?;
+    let text = dpop::presented(witness.headers)?;
+    let asked = dpop::Asked { method: witness.method, path: witness.path, token };
+    let proof = dpop::judge(rule, text, &asked, now_ms / 1_000)?;
+    if proof.key != key {
+        return Err(DpopFault::OtherKey);
     }
+    running.replays.take(&proof, now_ms / 1_000)
+}
+
+/// The caller of a certificate: what the first rule that takes it says.
+fn of_certificate(names: Option<&Names>, world: &World) -> Result<Identified, IdentityFault> {
+    let names = names.ok_or(CredentialFault::Missing)?;
+    let spoken = certificate::caller(&world.settings.certificates, names);
+    let rule = spoken.as_ref().map_or("", |spoken| &*spoken.rule);
+    metric::certificate_judged(rule, spoken.as_ref().err().map_or("accepted", |fault| fault.code()));
+    let spoken = spoken?;
+    let said = Said { tenant: &spoken.tenant, key: &spoken.key, roles: &spoken.roles, attributes: &spoken.attributes };
+    said.by(CredentialKind::Certificate, world)
+}
+
+/// The caller of a proven token.
+fn of_token(rule: &IssuerRule, proven: &Proven, world: &World) -> Result<Identified, IdentityFault> {
     debug_assert!(proven.tenant.is_within(&rule.tenant), "an issuer speaks for its own tenant alone");
-    let grants = world.tenants.covering(&proven.tenant).ok_or(IdentityFault::NoTenant)?;
-    let mut attributes = (*grants.attributes).clone();
-    // What the configuration says of a level, a token can't change.
-    for (name, text) in &proven.attributes {
-        attributes.entry(name.clone()).or_insert_with(|| text.clone());
+    let said = Said { tenant: &proven.tenant, key: &proven.key, roles: &proven.roles, attributes: &proven.attributes };
+    said.by(proven.credential, world)
+}
+
+/// What others say of a caller.
+struct Said<'a> {
+    tenant: &'a TenantPath,
+    key: &'a KeyId,
+    roles: &'a [Arc<str>],
+    attributes: &'a BTreeMap<String, String>,
+}
+
+impl Said<'_> {
+    /// The caller, with what the configuration grants at its level.
+    fn by(&self, credential: CredentialKind, world: &World) -> Result<Identified, IdentityFault> {
+        let grants = world.tenants.covering(self.tenant).ok_or(IdentityFault::NoTenant)?;
+        let mut attributes = (*grants.attributes).clone();
+        // What the configuration says of a level, nobody else can change.
+        for (name, text) in self.attributes {
+            attributes.entry(name.clone()).or_insert_with(|| text.clone());
+        }
+        let subject = Subject {
+            tenant: self.tenant.clone(),
+            key: self.key.clone(),
+            key_epoch: 0,
+            credential,
+            vouchers: Arc::default(),
+            roles: union(grants.roles.iter().chain(self.roles).cloned()),
+            attributes: Arc::new(attributes),
+        };
+        Ok(Identified { subject, key_models: None, gate: None })
     }
-    let subject = Subject {
-        tenant: proven.tenant.clone(),
-        key: proven.key.clone(),
-        key_epoch: 0,
-        credential: proven.credential,
-        vouchers: Arc::default(),
-        roles: union(grants.roles.iter().chain(&proven.roles).cloned()),
-        attributes: Arc::new(attributes),
-    };
-    Ok(Identified { subject, key_models: None, gate: None })
 }
 
 /// What the stored levels of a token's tenant take away; of a key's, the keyring has taken it already.

@@ -15,6 +15,10 @@ pub enum Credential<'a> {
     ApiKey(Presented<'a>),
     /// Anything else: a JWT or an opaque token of some issuer. Never printed.
     Token(&'a str),
+    /// The same, presented with a proof that its key is held (RFC 9449). Never printed.
+    BoundToken(&'a str),
+    /// None but the connection's certificate.
+    Certificate,
 }
 
 impl Credential<'_> {
@@ -22,7 +26,7 @@ impl Credential<'_> {
     pub fn public_id(&self) -> Option<KeyId> {
         match self {
             Self::ApiKey(key) => Some(KeyId(key.id().into())),
-            Self::Token(_) => None,
+            Self::Token(_) | Self::BoundToken(_) | Self::Certificate => None,
         }
     }
 }
@@ -61,11 +65,23 @@ pub fn presented<'a>(
     query: Option<&'a str>,
     parameter: Option<&str>,
 ) -> Result<Credential<'a>, PresentedFault> {
-    let text = text(headers, query, parameter)?;
-    match text.starts_with(PREFIX) {
-        true => Ok(Credential::ApiKey(api_key::parse(text)?)),
-        false => Ok(Credential::Token(text)),
+    let (scheme, text) = text(headers, query, parameter)?;
+    match (scheme, text.starts_with(PREFIX)) {
+        (Scheme::Bearer, true) => Ok(Credential::ApiKey(api_key::parse(text)?)),
+        (Scheme::Bearer, false) => Ok(Credential::Token(text)),
+        // An API key is bound to nothing, so there is nothing to prove.
+        (Scheme::Dpop, true) => Err(CredentialFault::Scheme.into()),
+        (Scheme::Dpop, false) => Ok(Credential::BoundToken(text)),
     }
+}
+
+/// How a credential is presented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    /// By its bearer.
+    Bearer,
+    /// With a proof beside it.
+    Dpop,
 }
 
 /// Why nothing usable is presented.
@@ -96,27 +112,30 @@ pub enum CredentialFault {
     InQuery,
 }
 
-/// The one credential of a request: `Authorization: Bearer`, `x-api-key` (Anthropic's clients), `api-key`
+/// The one credential of a request: `Authorization: Bearer` or `DPoP`, `x-api-key` (Anthropic's clients), `api-key`
 /// (Azure's) or `x-goog-api-key` (Gemini's).
 fn text<'a>(
     headers: &'a HeaderMap,
     query: Option<&'a str>,
     parameter: Option<&str>,
-) -> Result<&'a str, CredentialFault> {
-    let mut found: Option<&'a str> = None;
+) -> Result<(Scheme, &'a str), CredentialFault> {
+    let mut found: Option<(Scheme, &'a str)> = None;
     for pair in query.into_iter().flat_map(|query| query.split(['&', ';'])) {
         // Keys have nothing that a URL would hold in another form.
         match pair.split_once('=').filter(|(name, value)| Some(*name) == parameter && value.starts_with(PREFIX)) {
-            Some((_, value)) if found.is_some_and(|other| other != value) => return Err(CredentialFault::Ambiguous),
-            Some((_, value)) => found = Some(value),
+            Some((_, value)) if found.is_some_and(|(_, other)| other != value) => {
+                return Err(CredentialFault::Ambiguous);
+            }
+            Some((_, value)) => found = Some((Scheme::Bearer, value)),
             None if has_credential(pair) => return Err(CredentialFault::InQuery),
             None => {}
         }
     }
-    let bearer = headers.get_all(AUTHORIZATION).iter().map(|value| value.to_str().ok().and_then(bearer_token));
+    let schemes = headers.get_all(AUTHORIZATION).iter().map(|value| value.to_str().ok().and_then(scheme));
     let plain = ["x-api-key", "api-key", "x-goog-api-key"].into_iter().flat_map(|name| headers.get_all(name));
     let plain = plain.map(|value| value.to_str().ok().map(str::trim).filter(|text| !text.is_empty()));
-    for text in bearer.chain(plain) {
+    let plain = plain.map(|text| text.map(|text| (Scheme::Bearer, text)));
+    for text in schemes.chain(plain) {
         let text = text.ok_or(CredentialFault::Scheme)?;
         if found.is_some_and(|other| other != text) {
             return Err(CredentialFault::Ambiguous);
@@ -126,10 +145,12 @@ fn text<'a>(
     found.ok_or(CredentialFault::Missing)
 }
 
-fn bearer_token(text: &str) -> Option<&str> {
-    let (scheme, token) = text.trim().split_once(' ')?;
+fn scheme(text: &str) -> Option<(Scheme, &str)> {
+    let (name, token) = text.trim().split_once(' ')?;
+    let all = [("bearer", Scheme::Bearer), ("dpop", Scheme::Dpop)];
+    let (_, scheme) = all.into_iter().find(|(known, _)| name.eq_ignore_ascii_case(known))?;
     let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+    (!token.is_empty()).then_some((scheme, token))
 }
 
 /// Names under which other services take keys from the query string.

@@ -16,7 +16,9 @@ pub use snapshot::EVERYWHERE;
 use snapshot::{Entry, Rows, Snapshot};
 
 use super::api_key::{KeyFault, Presented};
+use super::certificate::CertificateFault;
 use super::credential::{CredentialFault, CredentialKind, PresentedFault};
+use super::dpop::DpopFault;
 use super::pepper::Peppers;
 use super::scope::{Gate, KeyKind};
 use super::sealed::{MasterKeys, SealFault};
@@ -59,6 +61,12 @@ pub enum IdentityFault {
     /// A token that an issuer's rules refuse.
     #[error(transparent)]
     Token(#[from] TokenFault),
+    /// A client certificate that is refused.
+    #[error(transparent)]
+    Certificate(#[from] CertificateFault),
+    /// A token without the proof that it needs.
+    #[error(transparent)]
+    Proof(#[from] DpopFault),
     /// Some level of the key's path is disabled.
     #[error("the key's tenant is disabled")]
     TenantDisabled,
@@ -93,6 +101,8 @@ impl IdentityFault {
             Self::NoPepper => "pepper_not_configured",
             Self::NoTenant => "tenant_not_configured",
             Self::Token(fault) => fault.code(),
+            Self::Certificate(fault) => fault.code(),
+            Self::Proof(fault) => fault.code(),
             Self::TenantDisabled => "tenant_disabled",
             Self::StoreUnavailable => "key_store_unavailable",
         }
@@ -111,6 +121,8 @@ impl IdentityFault {
             | Self::NoTenant
             | Self::TenantDisabled => "invalid_api_key",
             Self::Token(_) => "invalid_token",
+            Self::Certificate(_) => "invalid_certificate",
+            Self::Proof(fault) => fault.error(),
         }
     }
 }

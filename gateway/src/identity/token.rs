@@ -109,6 +109,9 @@ pub enum TokenFault {
     /// The token is bound to a key or certificate that the connection doesn't prove.
     #[error("the token is bound to a proof that is missing")]
     Unbound,
+    /// The token is bound to another certificate than the connection's.
+    #[error("the token is bound to another certificate")]
+    OtherCertificate,
 }
 
 impl TokenFault {
@@ -145,6 +148,7 @@ impl TokenFault {
             Self::NoAnswer => "introspection_unavailable",
             Self::NoKeys => "issuer_keys_unavailable",
             Self::Unbound => "token_unbound",
+            Self::OtherCertificate => "token_other_certificate",
         }
     }
 }
@@ -251,6 +255,15 @@ impl<'a> Token<'a> {
     pub fn claims(&self) -> Result<Json, TokenFault> {
         plain_object(&self.payload).ok_or(TokenFault::Claims)
     }
+}
+
+/// The header of a token, by its text. Key material in it is proven by nothing but the token's own signature.
+///
+/// # Errors
+/// It is no plain JSON object.
+pub(super) fn header(text: &str) -> Result<Json, TokenFault> {
+    let header = text.split('.').next().ok_or(TokenFault::Parts)?;
+    plain_object(&decode(header)?).ok_or(TokenFault::Header)
 }
 
 /// `at+jwt` of `application/AT+JWT` (RFC 7515, section 4.1.9).

@@ -16,7 +16,7 @@ use super::input::Input;
 use super::machine::Machine;
 use super::permit::{Denied, DeniedBy, Permit, judge};
 use super::reads;
-use super::rego::builtins::OnError;
+use super::rego::builtins::{OnError, moment};
 use super::rego::{self, RegoFault, fault_code, one_line};
 use super::wasm::{Wasm, WasmFault};
 use crate::config::settings::{PolicyEngine, PolicySettings};
@@ -166,26 +166,12 @@ impl Compiled {
         verdict
     }
 
-    /// The decision about a document `input` that is no call's, such as an administrator's request.
-    ///
-    /// # Errors
-    /// Whatever is not a clear allow.
-    pub fn decide_document(&self, input: Value) -> Result<Permit, Denied> {
-        let (answer, entrypoint) = match self {
-            Compiled::Rego(rego) => (rego.engines.answer(input), &rego.entrypoint),
-            Compiled::Wasm(module) => (module.answer(&input), &module.entrypoint),
-        };
-        match answer {
-            Ok(decision) => judge(&decision, entrypoint, "").verdict,
-            Err(unanswered) => Err(Denied::without_rule(unanswered.by, entrypoint, unanswered.text)),
-        }
-    }
-
     /// The value of the rule for a document `input`, nothing remembered: what [`Self::decide`] judges.
     ///
     /// # Errors
     /// Why there is none.
     pub fn answer(&self, input: Value) -> Result<Value, RegoFault> {
+        let _moment = moment::Moment::hold();
         let answer = match self {
             Compiled::Rego(rego) => rego.engines.answer(input),
             Compiled::Wasm(module) => module.answer(&input),
@@ -200,6 +186,15 @@ impl Compiled {
             };
             RegoFault { code, file: None, place: None, text: unanswered.text }
         })
+    }
+
+    /// The decision about a document that is no call's, such as a recorded one or an administrator's request; neither
+    /// looked up nor remembered.
+    pub fn decide_document(&self, input: Value) -> Result<Permit, Denied> {
+        match self {
+            Compiled::Rego(rego) => rego.evaluate_document(input, "").0,
+            Compiled::Wasm(module) => module.evaluate_document(&input, ""),
+        }
     }
 
     /// Why the interpreter answers every call; `None` while the faster machine does.
@@ -244,8 +239,12 @@ impl Module {
     }
 
     fn evaluate(&self, input: &Input<'_>) -> Result<Permit, Denied> {
-        match self.answer(&input.to_value()) {
-            Ok(decision) => judge(&decision, &self.entrypoint, input.request.model).verdict,
+        self.evaluate_document(&input.to_value(), input.request.model)
+    }
+
+    fn evaluate_document(&self, input: &Value, model: &str) -> Result<Permit, Denied> {
+        match self.answer(input) {
+            Ok(decision) => judge(&decision, &self.entrypoint, model).verdict,
             Err(unanswered) => Err(Denied::without_rule(unanswered.by, &self.entrypoint, unanswered.text)),
         }
     }
@@ -254,9 +253,14 @@ impl Module {
 impl Rego {
     /// The verdict, and whether it may be remembered.
     fn evaluate(&self, input: &Input<'_>) -> (Result<Permit, Denied>, bool) {
-        match self.engines.answer(input.to_value()) {
+        self.evaluate_document(input.to_value(), input.request.model)
+    }
+
+    fn evaluate_document(&self, input: Value, model: &str) -> (Result<Permit, Denied>, bool) {
+        let _moment = moment::Moment::hold();
+        match self.engines.answer(input) {
             Ok(decision) => {
-                let judged = judge(&decision, &self.entrypoint, input.request.model);
+                let judged = judge(&decision, &self.entrypoint, model);
                 (judged.verdict, judged.cacheable)
             }
             Err(unanswered) => (Err(Denied::without_rule(unanswered.by, &self.entrypoint, unanswered.text)), false),
@@ -272,6 +276,7 @@ fn load(
     on_error: OnError,
 ) -> Result<rego::Rego, PolicyFault> {
     let mut rego = rego::Rego::new(on_error);
+    moment::register(&mut rego.engine);
     rego.engine.set_execution_timer_config(timer(settings.timeout));
     for (file, text) in sources {
         rego.add(file, text).map_err(|fault| policy_fault(file, fault))?;

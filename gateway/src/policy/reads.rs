@@ -4,6 +4,8 @@
 //! follow (a bare `input`, a computed member, `with`, a builtin that may answer differently next time) forbids it. So
 //! does what is another number with each call: the moment in nanoseconds, the estimate, what is left of a budget.
 
+use std::collections::BTreeSet;
+
 use regorus::unstable::{ExprRef, Module};
 
 use super::walk::{self, Found};
@@ -145,6 +147,37 @@ fn judge(node: &ExprRef, found: Found<'_>, read: &mut Members) -> Result<(), Unc
     Err(Uncacheable { file: span.source.get_path().to_string(), line: span.line, text: span.text().to_owned() })
 }
 
+/// Levels of `input` that are told apart by [`members`].
+const DEPTH: usize = 2;
+
+/// The members of `input` that the modules can read, each with all that lies below it, by their paths; an empty path is
+/// the whole document. `None` where an answer may depend on more than `input`, such as the time.
+pub fn members<'a>(modules: impl IntoIterator<Item = &'a Module>) -> Option<BTreeSet<Vec<String>>> {
+    let mut found: BTreeSet<Vec<String>> = BTreeSet::new();
+    let mut look = |_: &ExprRef, seen: Found<'_>| {
+        let Found::Reference { root, path } = seen else { return Ok(()) };
+        match root {
+            Some("input") => {
+                let names = path.iter().map_while(|name| name.map(str::to_owned));
+                found.insert(names.take(DEPTH).collect());
+                Ok(())
+            }
+            // Calculations with given times and addresses are steady; the clock and the resolver are not.
+            Some("time") if path.first().is_some_and(|name| name.is_some_and(|name| name != "now_ns")) => Ok(()),
+            Some("net") if path.first().is_some_and(|name| name.is_some_and(|name| name.starts_with("cidr_"))) => {
+                Ok(())
+            }
+            Some(root) if !UNSTEADY.contains(&root) => Ok(()),
+            Some(_) | None => Err(()),
+        }
+    };
+    modules.into_iter().try_for_each(|module| walk::each(module, &mut look)).ok()?;
+    // What lies below another one is covered by it.
+    let all = found.clone();
+    found.retain(|path| !all.iter().any(|other| other.len() < path.len() && path.starts_with(other)));
+    Some(found)
+}
+
 fn is_covered(path: &[Option<&str>], read: &mut Members) -> bool {
     let begins = |known: &[&str]| {
         path.len() >= known.len() && path.iter().zip(known.iter()).all(|(member, name)| *member == Some(*name))
@@ -246,5 +279,28 @@ mod tests {
         }
         let fault = scan("a if input.request.size").unwrap_err();
         assert_eq!((fault.file.as_str(), fault.line, fault.text.as_str()), ("x.rego", 2, "input.request.size"));
+    }
+
+    #[test]
+    fn the_members_that_a_policy_reads_are_told_by_their_shortest_paths() {
+        let read = |body: &str| {
+            let mut engine = regorus::Engine::new();
+            engine.add_policy("x.rego".to_owned(), format!("package x\n{body}\n")).unwrap();
+            let modules = engine.get_modules().clone();
+            members(modules.iter().map(AsRef::as_ref))
+                .map(|paths| paths.into_iter().map(|path| path.join(".")).collect::<Vec<_>>())
+        };
+        let some = |paths: &[&str]| Some(paths.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>());
+        assert_eq!(
+            read("a if input.subject.roles[_] == input.request.model"),
+            some(&["request.model", "subject.roles"])
+        );
+        assert_eq!(read("a if input.subject.attributes.x == input.subject[data.y]"), some(&["subject"]));
+        assert_eq!(read("import input.request as r\na if r.n == 1"), some(&["request"]));
+        assert_eq!(read("a := input"), some(&[""]));
+        assert_eq!(read("a := 1"), some(&[]));
+        assert_eq!(read("a := time.weekday(input.time.ns)"), some(&["time.ns"]));
+        assert_eq!(read("a := time.now_ns()"), None);
+        assert_eq!(read("a := uuid.rfc4122(\"x\")"), None);
     }
 }

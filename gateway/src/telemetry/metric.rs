@@ -58,6 +58,17 @@ pub const BUNDLE_STALE: &str = "weir_policy_bundle_stale";
 /// Calls about which a shadow policy would have decided otherwise, by bundle and its verdict.
 pub const SHADOW_FLIPS: &str = "weir_policy_shadow_flips_total";
 
+/// Decisions written to the decision log.
+pub const DECISIONS_WRITTEN: &str = "weir_decision_log_written_total";
+/// Decisions that were not kept, by reason.
+pub const DECISIONS_DROPPED: &str = "weir_decision_log_dropped_total";
+/// Decisions that a mask policy changed, or failed to.
+pub const DECISIONS_MASKED: &str = "weir_decision_log_masked_total";
+/// Posts of decisions, by result.
+pub const DECISION_POSTS: &str = "weir_decision_log_posts_total";
+/// Bytes of decisions that wait to be sent.
+pub const DECISION_SPOOL: &str = "weir_decision_log_spool_bytes";
+
 /// Tokens of issuers that were judged, by issuer and reason; `accepted` is one.
 pub const TOKENS_JUDGED: &str = "weir_identity_tokens_judged_total";
 /// Fetches of issuers' keys, by issuer and result.
@@ -68,6 +79,12 @@ pub const INTROSPECTIONS: &str = "weir_identity_introspections_total";
 
 /// Requests to Weir's own token endpoint, by grant and result; `issued` is one.
 pub const TOKEN_REQUESTS: &str = "weir_identity_token_requests_total";
+/// Client certificates that were judged, by rule and reason; `accepted` is one, `handshake` the rule before any.
+pub const CERTIFICATES_JUDGED: &str = "weir_identity_certificates_judged_total";
+/// Proofs of possession that were judged, by reason; `accepted` is one.
+pub const PROOFS_JUDGED: &str = "weir_identity_proofs_judged_total";
+/// Used proofs of possession that are remembered.
+pub const PROOFS_REMEMBERED: &str = "weir_identity_proofs_remembered";
 
 /// Upper bounds of the latency histograms, in seconds.
 const SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
@@ -112,6 +129,14 @@ pub fn install() -> Result<(), metrics_exporter_prometheus::BuildError> {
     describe_counter!(ISSUER_FETCHES, "fetches of issuers' keys by result");
     describe_counter!(INTROSPECTIONS, "questions to issuers about opaque tokens, by issuer and result");
     describe_counter!(TOKEN_REQUESTS, "requests to Weir's own token endpoint, by grant and result");
+    describe_counter!(DECISIONS_WRITTEN, "decisions written to the decision log");
+    describe_counter!(DECISIONS_DROPPED, "decisions that were not kept, by reason");
+    describe_counter!(DECISIONS_MASKED, "decisions that a mask policy changed, or failed to");
+    describe_counter!(DECISION_POSTS, "posts of decisions, by result");
+    describe_gauge!(DECISION_SPOOL, "bytes of decisions that wait to be sent");
+    describe_counter!(CERTIFICATES_JUDGED, "client certificates that were judged, by rule and reason");
+    describe_counter!(PROOFS_JUDGED, "proofs of possession that were judged, by reason");
+    describe_gauge!(PROOFS_REMEMBERED, "used proofs of possession that are remembered");
     describe_gauge!(COOLING, "deployments that cool down after failures");
     HANDLE.set(handle).unwrap_or(());
     Ok(())
@@ -124,8 +149,14 @@ pub fn observe(running: &Running, now: std::time::Instant) {
     let revision = u32::try_from(running.world.load().revision).unwrap_or(u32::MAX);
     gauge!(REVISION).set(f64::from(revision));
     gauge!(COOLING).set(count(running.health.all_cooling(now).len()));
+    gauge!(PROOFS_REMEMBERED).set(count(running.replays.count()));
     gauge!(JOURNAL_BACKLOG).set(count(running.journal.backlog()));
     gauge!(JOURNAL_FAILING).set(if running.journal.admits() { 0.0 } else { 1.0 });
+    if let Some(bytes) = running.decisions.spooled() {
+        // In steps of a KiB, so that the largest spool fits.
+        let kib = u32::try_from(bytes.div_ceil(1_024)).unwrap_or(u32::MAX);
+        gauge!(DECISION_SPOOL).set(f64::from(kib) * 1_024.0);
+    }
     let ready = running.engine_ready.load(std::sync::atomic::Ordering::Relaxed);
     gauge!(ENGINE_READY).set(if ready { 1.0 } else { 0.0 });
     observe_bundles(running);
@@ -171,6 +202,26 @@ pub fn wasm_dropped(reason: &'static str) {
     counter!(POLICY_WASM_DROPPED, "reason" => reason).increment(1);
 }
 
+/// Counts decisions that were written.
+pub fn decisions_written(count: u64) {
+    counter!(DECISIONS_WRITTEN).increment(count);
+}
+
+/// Counts decisions that were not kept.
+pub fn decisions_dropped(reason: &'static str, count: u64) {
+    counter!(DECISIONS_DROPPED, "reason" => reason).increment(count);
+}
+
+/// Counts a decision that was masked, or could not be.
+pub fn decisions_masked(result: &'static str) {
+    counter!(DECISIONS_MASKED, "result" => result).increment(1);
+}
+
+/// Counts a post of decisions.
+pub fn decisions_posted(result: &'static str) {
+    counter!(DECISION_POSTS, "result" => result).increment(1);
+}
+
 /// Counts a question to an issuer about an opaque token.
 pub fn introspected(issuer: &str, result: &'static str) {
     counter!(INTROSPECTIONS, "issuer" => issuer.to_owned(), "result" => result).increment(1);
@@ -179,6 +230,16 @@ pub fn introspected(issuer: &str, result: &'static str) {
 /// Counts a request to Weir's own token endpoint.
 pub fn token_requested(grant: &'static str, result: &'static str) {
     counter!(TOKEN_REQUESTS, "grant" => grant, "result" => result).increment(1);
+}
+
+/// Counts a client certificate that was judged.
+pub fn certificate_judged(rule: &str, reason: &'static str) {
+    counter!(CERTIFICATES_JUDGED, "rule" => rule.to_owned(), "reason" => reason).increment(1);
+}
+
+/// Counts a proof of possession that was judged.
+pub fn proof_judged(reason: &'static str) {
+    counter!(PROOFS_JUDGED, "reason" => reason).increment(1);
 }
 
 /// Counts a fetch of an issuer's keys.

@@ -6,6 +6,7 @@ mod crypto;
 mod glob;
 mod jwt;
 mod key;
+pub mod moment;
 mod net;
 mod text;
 
