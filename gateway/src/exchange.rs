@@ -193,6 +193,8 @@ pub struct Exchange {
     pub rule: Option<Arc<str>>,
     /// The decision's obligations: their names for the record, and headers for the reply.
     pub obligations: Option<Arc<Obligations>>,
+    /// Settings that let the call go on where something failed, for the record.
+    pub fail_open: Vec<&'static str>,
     /// What has to be settled.
     pub books: Books,
     /// Why the call ended early.
@@ -225,6 +227,7 @@ impl Exchange {
             envelope: None,
             rule: None,
             obligations: None,
+            fail_open: Vec::new(),
             books: Books { journal, slot: None, reservation: None, attempts: Vec::new(), live: None },
             refusal: None,
             status: 0,

@@ -26,6 +26,7 @@ use crate::identity::{caller, metadata, scope, token_endpoint};
 use crate::limits::estimate::{self, Estimate};
 use crate::limits::{Reservation, Slot, headers};
 use crate::origin::Origin;
+use crate::policy::decision_log::Kept;
 use crate::policy::decision_log::hook::Deciding;
 use crate::policy::input::{BudgetInput, CandidateInput, ClientInput};
 use crate::policy::{Input, Permit};
@@ -234,7 +235,9 @@ fn decide(
     }
     let deciding = Deciding::begin();
     let verdict = x.policy.decide(&x.world.policy, &input, x.born_ms);
-    x.running.decisions.decided(deciding, x.call.0, &input, &verdict, &x.world)?;
+    if x.running.decisions.decided(deciding, x, &input, &verdict)? == Kept::Dropped {
+        x.fail_open.push("policy.decision_log.full");
+    }
     match verdict {
         Ok(permit) => {
             x.rule = Some(permit.rule().clone());

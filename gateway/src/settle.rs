@@ -31,7 +31,7 @@ pub fn settle(x: &mut Exchange) {
         rule: x.rule.take(),
         obligations: x.obligations.take().map_or_else(Vec::new, |all| all.names().into_iter().map(Arc::from).collect()),
         revision: x.world.revision,
-        fail_open: Vec::new(),
+        fail_open: x.fail_open.drain(..).map(Arc::from).collect(),
         attempts: std::mem::take(&mut x.books.attempts),
     };
     metric::call_ended(&closing, clock::instant().saturating_duration_since(x.born));

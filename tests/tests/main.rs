@@ -18,6 +18,7 @@ mod certificates;
 mod bundles;
 mod crash;
 mod dpop;
+mod decision_log;
 mod fail_over;
 mod field_reports;
 mod framing;

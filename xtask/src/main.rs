@@ -1,12 +1,13 @@
-//! Automation that is too long for the Makefile: `cargo xtask tidy | model | venv | idp | oracle`.
+//! Automation that is too long for the Makefile: `cargo xtask tidy | model | venv | idp | oracle | decisions`.
 //!
 //! Owns the house rules that clippy can't express (`tidy`), the one model that the demo and the tests use (`model`),
-//! the Python environment of the SDK tests (`venv`), the identity provider of the token tests (`idp`) and the real OPA
-//! that tests compare with (`oracle`). It runs on a developer's machine only: nothing depends on it.
+//! the Python environment of the SDK tests (`venv`), the identity provider of the token tests (`idp`), the real OPA
+//! that tests compare with (`oracle`), and a decision log of any length to replay (`decisions`). It runs on a developer's machine only: nothing depends on it.
 //! Start at `main`, then at the module of the command's name.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool answers on its terminal")]
 
 mod cache;
+mod decisions;
 mod idp;
 mod model;
 mod oracle;
@@ -21,7 +22,8 @@ const USAGE: &str = "usage: cargo xtask <command>
   model    bring the demo's model into the cache folder, checked by its hash; prints its path
   venv     make the Python environment of the SDK tests; prints the path of its python
   idp      install the identity provider of the token tests; prints its folder, or nothing where node is missing
-  oracle   bring the real OPA for tests that compare with it; prints its folder";
+  oracle   bring the real OPA for tests that compare with it; prints its folder
+  decisions FILE COUNT   write a decision log of so many calls, the same for the same count";
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         "tidy" => tidy::run(),
         "model" => model::bring().map(|path| println!("{}", path.display())),
         "oracle" => oracle::bring().map(|path| println!("{}", path.display())),
+        "decisions" => decisions::write(args),
         "venv" => venv::make().map(|python| println!("{}", python.display())),
         "idp" => idp::make().map(|folder| println!("{}", folder.unwrap_or_default().display())),
         _ => {

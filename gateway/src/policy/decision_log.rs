@@ -48,6 +48,15 @@ pub struct OpenFault {
 #[error("the decision log is full")]
 pub struct LogIsFull;
 
+/// What became of a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// All of it that should be kept is.
+    Whole,
+    /// The log is full, and the setting says that the call goes on.
+    Dropped,
+}
+
 /// The running log. Whatever World a call has, its decision goes here.
 pub struct DecisionLog {
     open: Option<Open>,
@@ -110,15 +119,15 @@ impl DecisionLog {
     ///
     /// # Errors
     /// The log is full and calls are refused then.
-    pub fn keep(&self, make: impl FnOnce() -> Option<Record>, full: LogFull) -> Result<(), LogIsFull> {
-        let Some(open) = &self.open else { return Ok(()) };
-        let Some(record) = make() else { return Ok(()) };
+    pub fn keep(&self, make: impl FnOnce() -> Option<Record>, full: LogFull) -> Result<Kept, LogIsFull> {
+        let Some(open) = &self.open else { return Ok(Kept::Whole) };
+        let Some(record) = make() else { return Ok(Kept::Whole) };
         match open.sender.try_send(Box::new(record)) {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(Kept::Whole),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 open.shared.drop_some(1);
                 match full {
-                    LogFull::DropNew => Ok(()),
+                    LogFull::DropNew => Ok(Kept::Dropped),
                     LogFull::Refuse => Err(LogIsFull),
                 }
             }

@@ -113,7 +113,8 @@ impl Replay {
     fn line(&self, text: &[u8], tally: &mut Tally) {
         let Some(line) = Line::read(text) else { return tally.unreadable() };
         let Some(input) = line.input else { return tally.without_input() };
-        let key = self.reads.as_ref().and_then(|reads| memory::key(input.get(), reads));
+        let reads = self.reads.as_ref().filter(|_| tally.memory.is_useful());
+        let key = reads.and_then(|reads| memory::key(input.get(), reads));
         let known = key.and_then(|key| tally.memory.get(&key));
         let (after, before) = match known {
             Some(known) => {

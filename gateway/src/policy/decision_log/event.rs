@@ -143,7 +143,11 @@ impl<'a> Event<'a> {
         Self {
             labels: record.rules.labels(),
             decision_id: record.id.hyphenated().to_string(),
-            bundles: BTreeMap::from([(bundle, Bundle { revision })]),
+            bundles: [(bundle, revision)]
+                .into_iter()
+                .chain(record.active.deciding(record.subject()).map(|(rule, taken)| (&*rule.name, taken.name())))
+                .map(|(name, revision)| (name, Bundle { revision }))
+                .collect(),
             path: record.rules.path(),
             input: (record.level() == LogLevel::Full).then(|| record.input()),
             result: result(&record.verdict),

@@ -2,15 +2,13 @@
 
 use std::time::Instant;
 
-use uuid::Uuid;
-
 use super::record::{Circumstances, Record};
-use super::{DecisionLog, LogIsFull};
+use super::{DecisionLog, Kept, LogIsFull};
 use crate::clock;
+use crate::exchange::Exchange;
 use crate::policy::input::Input;
 use crate::policy::rego::builtins::moment::Moment;
 use crate::policy::{Denied, Permit};
-use crate::world::World;
 
 /// A decision that is being made. Made before it, given to [`DecisionLog::decided`] after it.
 #[derive(Debug)]
@@ -36,19 +34,18 @@ impl DecisionLog {
     pub fn decided(
         &self,
         deciding: Deciding,
-        id: Uuid,
+        x: &Exchange,
         input: &Input<'_>,
         verdict: &Result<Permit, Denied>,
-        world: &World,
-    ) -> Result<(), LogIsFull> {
+    ) -> Result<Kept, LogIsFull> {
         if !self.is_on() {
-            return Ok(());
+            return Ok(Kept::Whole);
         }
         let Deciding { moment, at_ns, begun } = deciding;
         let took = clock::instant().saturating_duration_since(begun);
         let took_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        let circumstances = Circumstances { id, at_ns, took_ns, now_ns: moment.asked() };
-        let make = || Record::of(circumstances, input, verdict, &world.decisions);
-        self.keep(make, world.settings.decision_log.full)
+        let circumstances = Circumstances { id: x.call.0, at_ns, took_ns, now_ns: moment.asked() };
+        let make = || Record::of(circumstances, input, verdict, &x.world.decisions, &x.policy);
+        self.keep(make, x.world.settings.decision_log.full)
     }
 }

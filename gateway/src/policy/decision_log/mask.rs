@@ -1,8 +1,9 @@
 //! Masks of a decision: what is erased from its event, and what is put in its place. Pure.
 //!
 //! An entry is a text such as `/input/subject/email`, or `{op: remove | upsert, path, value}`. Paths begin with
-//! `/input`, `/result` or `/nd_builtin_cache`; `~1` stands for a slash in a name and `~0` for a tilde. Whatever else
-//! stands in the list is a fault, and a fault keeps the payload out of the log.
+//! `/input`, `/result`, `/nd_builtin_cache` or `/requested_by`, which is the client's address; `~1` stands for a slash
+//! in a name and `~0` for a tilde. Whatever else stands in the list is a fault, and a fault keeps the payload out of the
+//! log.
 
 use std::cmp::Ordering;
 
@@ -11,7 +12,7 @@ use serde_json::{Map, Value as Json};
 /// Entries of one decision.
 const MASKS_MAX: usize = 1_024;
 /// What may be masked.
-const ROOTS: [&str; 3] = ["input", "result", "nd_builtin_cache"];
+const ROOTS: [&str; 4] = ["input", "result", "nd_builtin_cache", "requested_by"];
 
 /// One entry.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,7 +39,7 @@ pub enum MaskFault {
     #[error("a mask's `op` is neither `remove` nor `upsert`")]
     Op,
     /// A path that leads elsewhere.
-    #[error("a mask's path begins with none of `/input`, `/result` and `/nd_builtin_cache`")]
+    #[error("a mask's path begins with none of `/input`, `/result`, `/nd_builtin_cache` and `/requested_by`")]
     Path,
 }
 

@@ -10,7 +10,7 @@ use super::rules::Rules;
 use crate::identity::Subject;
 use crate::policy::input::{BudgetInput, CandidateInput, ClientInput, EstimateInput, Input, RequestInput};
 use crate::policy::obligation::LogLevel;
-use crate::policy::{Denied, Permit};
+use crate::policy::{Active, Denied, Permit};
 
 /// One decision.
 #[derive(Debug, Clone)]
@@ -27,6 +27,8 @@ pub struct Record {
     pub verdict: Result<Permit, Denied>,
     /// Masks, labels and names of the call's own revision.
     pub rules: Arc<Rules>,
+    /// The bundles that decided beside the World's own policy.
+    pub active: Arc<Active>,
     question: Question,
 }
 
@@ -81,13 +83,19 @@ impl Record {
         input: &Input<'_>,
         verdict: &Result<Permit, Denied>,
         rules: &Arc<Rules>,
+        active: &Arc<Active>,
     ) -> Option<Self> {
         let Circumstances { id, at_ns, took_ns, now_ns } = circumstances;
         if level(verdict) == LogLevel::None {
             return None;
         }
-        let (verdict, rules) = (verdict.clone(), Arc::clone(rules));
-        Some(Self { id, at_ns, took_ns, now_ns, verdict, rules, question: Question::of(input) })
+        let (verdict, rules, active) = (verdict.clone(), Arc::clone(rules), Arc::clone(active));
+        Some(Self { id, at_ns, took_ns, now_ns, verdict, rules, active, question: Question::of(input) })
+    }
+
+    /// Who called.
+    pub fn subject(&self) -> &Subject {
+        &self.question.subject
     }
 
     /// What may be kept of it.

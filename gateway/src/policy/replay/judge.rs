@@ -50,6 +50,11 @@ impl Judge {
             timeout: TIME_MAX,
             engine: PolicyEngine::Auto,
         };
+        if let Some(module) = &bundle.wasm {
+            // Nothing is known of what a compiled policy reads.
+            let policy = Compiled::wasm(module, &bundle.data, &settings)?;
+            return Ok(Self { policy, entrypoint: entrypoint.to_owned(), reads: None });
+        }
         let policy = Compiled::with_probes(&bundle.policies, &bundle.data, &settings, probes)?;
         // It compiles, so nothing is wrong with the modules; without them nothing is remembered.
         let modules = eval::prepare(&bundle.policies, &[], OnError::Undefined).ok();

@@ -15,19 +15,36 @@ const ENTRIES_MAX: usize = 100_000;
 pub(super) type Key = [u8; 32];
 type Judgement = (Told, Option<Told>);
 
+/// Look-ups after which it is known whether the memory is of use.
+const TRIAL: u64 = 8_192;
+/// One look-up of so many must find something, or making keys costs more than it saves.
+const FOUND_OF: u64 = 10;
+
 #[derive(Debug, Default)]
-pub(super) struct Memory(HashMap<Key, Judgement>);
+pub(super) struct Memory {
+    known: HashMap<Key, Judgement>,
+    asked: u64,
+    found: u64,
+}
 
 impl Memory {
-    pub(super) fn get(&self, key: &Key) -> Option<Judgement> {
-        self.0.get(key).cloned()
+    /// Whether looking is worth it: where each call differs in what is read, it isn't.
+    pub(super) fn is_useful(&self) -> bool {
+        self.asked < TRIAL || self.found.saturating_mul(FOUND_OF) >= self.asked
+    }
+
+    pub(super) fn get(&mut self, key: &Key) -> Option<Judgement> {
+        self.asked = self.asked.saturating_add(1);
+        let known = self.known.get(key).cloned();
+        self.found = self.found.saturating_add(u64::from(known.is_some()));
+        known
     }
 
     pub(super) fn put(&mut self, key: Key, judgement: Judgement) {
-        if self.0.len() >= ENTRIES_MAX {
-            self.0.clear();
+        if self.known.len() >= ENTRIES_MAX {
+            self.known.clear();
         }
-        self.0.insert(key, judgement);
+        self.known.insert(key, judgement);
     }
 }
 
