@@ -2,8 +2,8 @@
 //!
 //! Reads secrets and looks at the files that the configuration names; opens no socket and writes nothing.
 
-mod certificates;
 mod bundles;
+mod certificates;
 mod client;
 mod decision_log;
 mod identity;
