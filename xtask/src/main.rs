@@ -2,7 +2,8 @@
 //!
 //! Owns the house rules that clippy can't express (`tidy`), the one model that the demo and the tests use (`model`),
 //! the Python environment of the SDK tests (`venv`), the identity provider of the token tests (`idp`), the real OPA
-//! that tests compare with (`oracle`), and a decision log of any length to replay (`decisions`). It runs on a developer's machine only: nothing depends on it.
+//! that tests compare with (`oracle`), and a decision log of any length to replay (`decisions`). It runs on a
+//! developer's machine only: nothing depends on it.
 //! Start at `main`, then at the module of the command's name.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool answers on its terminal")]
 

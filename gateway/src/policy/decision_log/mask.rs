@@ -2,8 +2,7 @@
 //!
 //! An entry is a text such as `/input/subject/email`, or `{op: remove | upsert, path, value}`. Paths begin with
 //! `/input`, `/result`, `/nd_builtin_cache` or `/requested_by`, which is the client's address; `~1` stands for a slash
-//! in a name and `~0` for a tilde. Whatever else stands in the list is a fault, and a fault keeps the payload out of the
-//! log.
+//! in a name and `~0` for a tilde. Whatever else stands in the list is a fault, and a fault keeps the payload out.
 
 use std::cmp::Ordering;
 
