@@ -191,6 +191,31 @@ async fn a_held_poll_brings_news_at_once_and_a_shadow_only_counts() {
     assert_eq!(scene.gateway.metric("weir_policy_shadow_flips_total", "to=\"refuse\"").await, 1.0);
 }
 
+/// A reload makes a rehearsed bundle count, with its server away: what it was is on the disk.
+#[tokio::test]
+async fn a_reload_makes_a_shadow_count_and_a_broken_one_changes_nothing() {
+    let scene = Scene::new(", mode: shadow").await;
+    scene.offer("r1", false);
+    scene.decides("r1").await;
+    assert_eq!(scene.chat(&scene.acme).await.status, 200);
+    scene.server.set_down(true);
+    let config = std::fs::read_to_string(scene.gateway.path("gateway.yaml")).unwrap();
+    let enforced = config.replace(", mode: shadow", "");
+    scene.gateway.write("gateway.yaml", &enforced);
+    eventually("it counts", async || (scene.chat(&scene.acme).await.status == 403).then_some(())).await;
+    assert_eq!(scene.chat(&scene.other).await.status, 200);
+    scene.gateway.write("gateway.yaml", &enforced.replace("algorithm: ES256", "algorithm: RS256"));
+    eventually("another algorithm is refused", async || {
+        scene.gateway.log().contains("the new configuration is refused").then_some(())
+    })
+    .await;
+    assert_eq!(scene.chat(&scene.acme).await.status, 403);
+    let gone = enforced.lines().filter(|line| !line.starts_with("policy:")).collect::<Vec<_>>().join("\n");
+    scene.gateway.write("gateway.yaml", &gone);
+    eventually("without it nobody is refused", async || (scene.chat(&scene.acme).await.status == 200).then_some(()))
+        .await;
+}
+
 /// Data that is pushed changes what the operator's own policy says, at once and whole; it outlives the process.
 #[tokio::test]
 async fn pushed_data_decides_at_once_and_after_the_next_start() {

@@ -176,6 +176,48 @@ fn every_key_has_an_example_that_loads() {
 }
 
 #[test]
+fn the_page_of_bundles_shows_a_configuration_that_loads() {
+    let page = include_str!("../../../docs/bundles.md");
+    let example = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let loaded = load_text(&folder(), example).unwrap();
+    let bundles = &loaded.settings.bundles;
+    assert_eq!(bundles.len(), 3);
+    assert_eq!(bundles[1].roots[0].to_string(), "acme", "a tenant's own part, where none is given");
+    assert!(loaded.warnings.iter().all(|warning| !warning.path.starts_with("policy")), "{:?}", loaded.warnings);
+    let unsigned = example.replace("      signature: { key: \"file:./bundle_key.pem\", algorithm: ES256 }\n", "");
+    let doubts = load_text(&folder(), &unsigned).unwrap().warnings;
+    assert_eq!(doubts.iter().filter(|doubt| doubt.path.ends_with(".signature")).count(), 3);
+}
+
+#[test]
+fn what_can_not_be_a_bundle_is_refused_by_its_key() {
+    let table = [
+        ("name: Corp", "name"),
+        ("name: two, url: \"https://me:hunter2@b.example/x\"", "url"),
+        ("name: two, url: \"ftp://b.example/x\"", "url"),
+        ("name: two, url: \"file:./absent\"", "url"),
+        ("name: two, entrypoint: corp.decision", "entrypoint"),
+        ("name: two, tenant: Acme", "tenant"),
+        ("name: two, roots: [\"a//b\"]", "roots[0]"),
+        ("name: two, poll_min_ms: 500, poll_max_ms: 400", "poll_max_ms"),
+        ("name: two, signature: { key: \"file:./bundle_key.pem\", algorithm: RS256 }", "signature.key"),
+        ("name: two, signature: { key: \"file:./bundle_key.pem\", algorithm: none }", "signature.algorithm"),
+        ("name: two, signature: { key: \"env:SHORT\", algorithm: HS256 }", "signature.key"),
+        ("name: one", "name"),
+    ];
+    for (keys, place) in table {
+        let has = |key: &str| keys.contains(&format!("{key}: "));
+        let url = if has("url") { "" } else { ", url: \"https://b.example/b.tar.gz\"" };
+        let entrypoint = if has("entrypoint") { "" } else { ", entrypoint: data.x.y" };
+        let one = "{ name: one, url: \"https://b.example/a.tar.gz\", entrypoint: data.a.b }";
+        let text = format!("{MINIMAL}policy: {{ bundles: [{one}, {{ {keys}{url}{entrypoint} }}] }}\n");
+        let faults = lines(&text);
+        assert!(faults.len() == 1 && faults[0].contains(&format!("policy.bundles[1].{place}: ")), "{keys}: {faults:?}");
+        assert!(!faults[0].contains("hunter2"));
+    }
+}
+
+#[test]
 fn every_default_of_a_scalar_fits_its_key() {
     fn walk(keys: &[Key]) {
         for key in keys {
