@@ -31,6 +31,7 @@ fn main() -> anyhow::Result<()> {
             ("region".to_owned(), "eu".to_owned()),
             ("data_class".to_owned(), "internal".to_owned()),
         ])),
+        user: None,
     };
     policies(&subject)?;
     limits(&tenants, &subject);

@@ -6,12 +6,14 @@
 
 mod action;
 mod authority;
+mod directory;
 mod issuers;
 mod keys;
 mod ledger;
 mod policy;
 mod rehearse;
 pub mod route;
+mod scim;
 mod secrets;
 mod status;
 mod tenants;
@@ -87,12 +89,16 @@ pub async fn serve(settings: AdminSettings, running: Arc<Running>, mut stop: wat
 /// All routes.
 pub fn router(running: Arc<Running>) -> Router {
     let app = route::table().into_iter().fold(Router::new(), |app, one| {
-        let handler = match one.access {
-            Access::Open => one.handler,
-            Access::Asks(action) => one.handler.route_layer(from_fn_with_state((running.clone(), action), guard)),
-        };
-        app.route(one.path, handler)
+        match (one.access, one.handler) {
+            (Access::Open, Some(handler)) => app.route(one.path, handler),
+            (Access::Asks(action), Some(handler)) => {
+                app.route(one.path, handler.route_layer(from_fn_with_state((running.clone(), action), guard)))
+            }
+            // Served by a router of its own, with a door of its own.
+            (Access::Directory, _) | (_, None) => app,
+        }
     });
+    let app = app.merge(scim::router(&running));
     app.fallback(nothing_here).method_not_allowed_fallback(wrong_method).with_state(running)
 }
 

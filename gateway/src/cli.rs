@@ -4,6 +4,7 @@ pub mod audit;
 pub mod check;
 pub mod date;
 pub mod demo;
+pub mod directory;
 pub mod key;
 pub mod place;
 pub mod policy;
@@ -45,6 +46,8 @@ pub enum Verb {
     Key(key::KeyArgs),
     /// Create, list, narrow, disable and delete tenants below those of the configuration.
     Tenant(tenant::TenantArgs),
+    /// Ask directories of users what they know.
+    Directory(directory::DirectoryArgs),
     /// Check, test and ask policies.
     Policy(policy::PolicyArgs),
     /// Judge tokens of issuers.
@@ -76,6 +79,10 @@ pub fn run(cli: Cli) -> ExitCode {
         }
         Verb::Token(args) => block_on(async {
             let done = token::run(&args, &mut std::io::stdout()).await;
+            done.map_or_else(|error| fail(&error, error.exit_code()), ExitCode::from)
+        }),
+        Verb::Directory(args) => block_on(async {
+            let done = directory::run(&args, clock::unix_ms(), &mut std::io::stdout()).await;
             done.map_or_else(|error| fail(&error, error.exit_code()), ExitCode::from)
         }),
         Verb::Tenant(args) => block_on(async {

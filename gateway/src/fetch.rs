@@ -86,20 +86,7 @@ pub struct Fetcher {
 impl Fetcher {
     /// Trusts the authorities of a PEM file, or the system's.
     pub fn new(ca: Option<&Path>) -> Self {
-        let mut roots = RootCertStore::empty();
-        match ca {
-            Some(path) => {
-                let certificates = CertificateDer::pem_file_iter(path).into_iter().flatten().flatten();
-                roots.add_parsable_certificates(certificates);
-            }
-            None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
-        }
-        let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        // Ring has every version that is safe, so there is no other case; without trust nothing connects anyway.
-        let config = builder.map(|builder| builder.with_root_certificates(roots).with_no_client_auth());
-        let config = config.unwrap_or_else(|_| unreachable_tls());
-        Self { tls: Arc::new(config) }
+        Self { tls: client_tls(ca) }
     }
 
     /// `GET`, with what the reply may be of bytes.
@@ -167,6 +154,23 @@ impl Fetcher {
             _ => exchange(stream, request, bytes_max).await,
         }
     }
+}
+
+/// TLS of a client that trusts the authorities of a PEM file, or the system's.
+pub fn client_tls(ca: Option<&Path>) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    match ca {
+        Some(path) => {
+            let certificates = CertificateDer::pem_file_iter(path).into_iter().flatten().flatten();
+            roots.add_parsable_certificates(certificates);
+        }
+        None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
+    }
+    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    // Ring has every version that is safe, so there is no other case; without trust nothing connects anyway.
+    let config = builder.map(|builder| builder.with_root_certificates(roots).with_no_client_auth());
+    Arc::new(config.unwrap_or_else(|_| unreachable_tls()))
 }
 
 /// A client that trusts nobody: every connection over TLS fails.

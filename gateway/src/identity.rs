@@ -10,15 +10,18 @@ pub mod caller;
 pub mod certificate;
 pub mod confirmation;
 pub mod credential;
+pub mod directory;
 pub mod dpop;
 pub mod introspect;
 pub mod issuer;
 pub mod issuers;
 pub mod jwk;
 pub mod keyring;
+pub mod ldap;
 pub mod metadata;
 pub mod own_tokens;
 pub mod pepper;
+pub mod scim;
 pub mod scope;
 pub mod sealed;
 pub mod stored;
@@ -30,6 +33,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use credential::{Credential, CredentialKind};
+pub use directory::UserName;
 pub use keyring::{Identified, IdentityFault, Keyring, TenantRules};
 pub use pepper::Peppers;
 pub use tenant::{KeyId, TenantPath};
@@ -51,4 +55,6 @@ pub struct Subject {
     pub roles: Arc<[Arc<str>]>,
     /// Attributes for policy, such as `environment`.
     pub attributes: Arc<BTreeMap<String, String>>,
+    /// The names that directories know the user by; `None` where no directory speaks of such callers.
+    pub user: Option<Arc<[UserName]>>,
 }

@@ -55,8 +55,12 @@ async fn note_changes(running: &Running) {
 fn note_of(event: &KeyEvent) -> AuditNote {
     let note =
         journal::note(&event.event, clock::unix_ms()).with("tenant", &event.tenant).with("number", &event.number);
-    // A change of a tenant is no key's.
-    let note = if event.key.is_empty() { note } else { note.with("key", &event.key) };
+    // A change of a tenant is no key's, and one of a directory is a user's or a group's.
+    let note = match (event.key.as_str(), event.event.starts_with("directory_")) {
+        ("", _) => note,
+        (id, true) => note.with("resource", &id),
+        (id, false) => note.with("key", &id),
+    };
     match event.at_ms {
         Some(at_ms) => note.with("changed_ms", &at_ms),
         None => note,

@@ -9,6 +9,7 @@ use weir_wire::envelope::EnvelopeFault;
 use crate::exchange::Outcome;
 use crate::identity::api_key::KeyFault;
 use crate::identity::credential::{CredentialFault, PresentedFault};
+use crate::identity::directory::DirectoryFault;
 use crate::identity::dpop::DpopFault;
 use crate::identity::keyring::IdentityFault;
 use crate::identity::scope::OutOfScope;
@@ -86,6 +87,9 @@ pub enum Refusal {
     /// The key is not for this endpoint, address or environment.
     #[error("{0}")]
     OutOfScope(OutOfScope),
+    /// A directory that roles may come of could not be asked.
+    #[error("the directory of users is unavailable")]
+    DirectoryUnavailable,
     /// The key store could not be read for too long.
     #[error("the key store is unavailable")]
     KeyStoreUnavailable,
@@ -254,6 +258,7 @@ impl Refusal {
             | Refusal::AmbiguousCredentials
             | Refusal::KeyInQuery
             | Refusal::OutOfScope(_)
+            | Refusal::DirectoryUnavailable
             | Refusal::KeyStoreUnavailable
             | Refusal::KeyRevoked => self.identity_face(),
             Refusal::PolicyDenied { .. }
@@ -360,6 +365,10 @@ impl Refusal {
             Refusal::KeyStoreUnavailable => Face {
                 retry_after: Some(Duration::from_secs(2)),
                 ..face(503, SERVER, "key_store_unavailable", "API keys cannot be checked at the moment")
+            },
+            Refusal::DirectoryUnavailable => Face {
+                retry_after: Some(Duration::from_secs(2)),
+                ..face(503, SERVER, "directory_unavailable", "the directory of users cannot be asked at the moment")
             },
             Refusal::InvalidToken { .. } => {
                 face(401, AUTH, "invalid_token", "the access token is invalid, expired or not for this gateway")
@@ -480,6 +489,7 @@ impl From<IdentityFault> for Refusal {
         match fault {
             IdentityFault::Credential(fault) => fault.into(),
             IdentityFault::StoreUnavailable => Refusal::KeyStoreUnavailable,
+            IdentityFault::Directory(DirectoryFault::Unavailable) => Refusal::DirectoryUnavailable,
             IdentityFault::Token(TokenFault::NoKeys | TokenFault::NoAnswer) => {
                 Refusal::IssuerUnavailable { why: fault.code() }
             }
@@ -494,6 +504,9 @@ impl From<IdentityFault> for Refusal {
             | IdentityFault::Expired
             | IdentityFault::NoPepper
             | IdentityFault::NoTenant
+            | IdentityFault::Directory(
+                DirectoryFault::Inactive | DirectoryFault::Ambiguous | DirectoryFault::Unknown,
+            )
             | IdentityFault::TenantDisabled => Refusal::InvalidKey { why: fault.code() },
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
+use crate::identity::directory::Directories;
 use crate::identity::dpop::replay::Replays;
 use crate::identity::issuers::Issuers;
 use crate::identity::keyring::Keyring;
@@ -46,6 +47,8 @@ pub struct Running {
     pub token_requests: Throttle,
     /// Proofs of possession that were used lately.
     pub replays: Replays,
+    /// Users and groups that identity providers told of.
+    pub directories: Directories,
     /// Limits' counters.
     pub limits: Limits,
     /// Cool-downs.

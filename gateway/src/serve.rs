@@ -25,6 +25,7 @@ use crate::config::settings::Settings;
 use crate::config::{self, Faults, Loaded};
 use crate::engine::EngineFault;
 use crate::fetch::Fetcher;
+use crate::identity::directory::Directories;
 use crate::identity::dpop::replay::Replays;
 use crate::identity::issuers::Issuers;
 use crate::identity::keyring::Keyring;
@@ -163,6 +164,8 @@ async fn open(settings: &Settings, mut world: World, pushed: Pushed) -> Result<R
     keyring.refresh(&store, clock::unix_ms()).await?;
     let bundles = Bundles::new(settings.data.join(BUNDLES_FOLDER));
     world.bundles = bundles.follow(&settings.bundles, clock::unix_ms());
+    let directories = Directories::new();
+    directories.refresh(&store, clock::unix_ms()).await?;
     Ok(Running {
         world: arc_swap::ArcSwap::from_pointee(world),
         pushed: tokio::sync::Mutex::new(pushed),
@@ -171,6 +174,7 @@ async fn open(settings: &Settings, mut world: World, pushed: Pushed) -> Result<R
         decisions: DecisionLog::open(&settings.decision_log)?,
         store,
         keyring,
+        directories,
         issuers: Issuers::new(Fetcher::new(settings.upstream_ca.as_deref())),
         own_tokens,
         token_requests: Throttle::new(clock::instant()),
@@ -208,6 +212,7 @@ impl Prepared {
         let on = control.handle();
         tasks.spawn_on(admin::serve(settings.admin.clone(), running.clone(), stopped.clone()), on);
         tasks.spawn_on(refresh_keys(running.clone(), stopped.clone()), on);
+        tasks.spawn_on(refresh_directories(running.clone(), stopped.clone()), on);
         tasks.spawn_on(refresh_issuers(running.clone(), stopped.clone()), on);
         let fetcher = Fetcher::new(settings.upstream_ca.as_deref());
         tasks.spawn_on(bundle::poll::watch(running.clone(), fetcher, stopped.clone()), on);
@@ -293,6 +298,23 @@ async fn refresh_keys(running: Arc<Running>, mut stop: watch::Receiver<bool>) {
         world.limits.follow(running.keyring.limits());
         if world.settings.token_endpoint.is_some() {
             token_endpoint::keep_keys(&running);
+        }
+    }
+}
+
+/// Polls the revision of the store's directories, so that a user who is switched off ends everywhere in time. A task of
+/// its own: a large directory must not delay the revocation of keys.
+async fn refresh_directories(running: Arc<Running>, mut stop: watch::Receiver<bool>) {
+    let mut tick = tokio::time::interval(Duration::from_millis(REVISION_POLL_MS));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        // A failure leaves what is known; it grows stale, and stale directories refuse.
+        if let Err(error) = running.directories.refresh(&running.store, clock::unix_ms()).await {
+            tracing::error!(%error, "the directories could not be read");
         }
     }
 }

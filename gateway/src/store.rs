@@ -4,6 +4,8 @@
 //! file can't be written. Start at [`Store`]; [`key`] holds the API keys, [`usage`] the rows of the ledger,
 //! [`projection`] the one transaction that moves all three heads together.
 
+pub mod directory;
+pub mod directory_group;
 pub mod key;
 pub mod key_change;
 pub mod key_events;
@@ -44,6 +46,15 @@ pub enum StoreError {
     /// A tenant with that path is already there.
     #[error("the tenant `{0}` exists already")]
     TenantExists(String),
+    /// A user of that name is already in the directory.
+    #[error("the directory has a user of that name already")]
+    UserExists,
+    /// A directory that takes no more.
+    #[error("the directory has {0} entries and takes no more")]
+    DirectoryFull(u64),
+    /// A member that the directory doesn't have.
+    #[error("the directory has no user or group with the id of a member")]
+    NoSuchMember,
     /// A stored value that no version of Weir writes.
     #[error("the store holds a broken value in `{column}`")]
     Broken {

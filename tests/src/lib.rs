@@ -29,5 +29,6 @@ pub mod ports;
 pub mod program;
 pub mod say;
 pub mod sdk;
+pub mod slapd;
 pub mod tls;
 pub mod upstream;

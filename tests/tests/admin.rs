@@ -28,6 +28,7 @@ async fn the_owners_routes_ask_for_the_token_and_the_open_ones_do_not() {
         "/admin/v1/keys",
         "/admin/v1/tenants",
         "/admin/v1/issuers",
+        "/admin/v1/directory",
         "/admin/v1/usage",
         "/admin/v1/audit/verify",
     ];

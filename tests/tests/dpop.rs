@@ -154,7 +154,9 @@ async fn a_gateway_that_gives_nonces_takes_proofs_with_a_current_one_alone() {
         let proof = scene.prover.proof_with("POST", URL, Some(&token), |_, claims| claims["nonce"] = json!(said));
         assert_eq!(scene.call("DPoP", &token, &[&proof]).await.status, status, "{said}");
     }
-    assert_eq!(scene.gateway.audit_calls(3).await[2]["reason"], "dpop_nonce");
+    // A call that was answered may be written down after one that came later and was refused.
+    let records = scene.gateway.audit_calls(3).await;
+    assert_eq!(records.iter().filter(|record| record["reason"] == "dpop_nonce").count(), 2, "{records:?}");
 }
 
 #[tokio::test]

@@ -1,9 +1,9 @@
-//! Automation that is too long for the Makefile: `cargo xtask tidy | model | venv | idp | oracle | decisions`.
+//! Automation that is too long for the Makefile: `cargo xtask tidy | model | venv | idp | oracle | slapd | decisions`.
 //!
 //! Owns the house rules that clippy can't express (`tidy`), the one model that the demo and the tests use (`model`),
 //! the Python environment of the SDK tests (`venv`), the identity provider of the token tests (`idp`), the real OPA
-//! that tests compare with (`oracle`), and a decision log of any length to replay (`decisions`). It runs on a
-//! developer's machine only: nothing depends on it.
+//! that tests compare with (`oracle`), the LDAP server of the directory tests (`slapd`), and a decision log of any
+//! length to replay (`decisions`). It runs on a developer's machine only: nothing depends on it.
 //! Start at `main`, then at the module of the command's name.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool answers on its terminal")]
 
@@ -12,6 +12,7 @@ mod decisions;
 mod idp;
 mod model;
 mod oracle;
+mod slapd;
 mod tidy;
 mod venv;
 
@@ -24,6 +25,7 @@ const USAGE: &str = "usage: cargo xtask <command>
   venv     make the Python environment of the SDK tests; prints the path of its python
   idp      install the identity provider of the token tests; prints its folder, or nothing where node is missing
   oracle   bring the real OPA for tests that compare with it; prints its folder
+  slapd    bring the LDAP server of the directory tests; prints its folder, or nothing where it can't be had
   decisions FILE COUNT   write a decision log of so many calls, the same for the same count";
 
 fn main() -> ExitCode {
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         "decisions" => decisions::write(args),
         "venv" => venv::make().map(|python| println!("{}", python.display())),
         "idp" => idp::make().map(|folder| println!("{}", folder.unwrap_or_default().display())),
+        "slapd" => slapd::bring().map(|folder| println!("{}", folder.unwrap_or_default().display())),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

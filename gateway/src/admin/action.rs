@@ -41,6 +41,8 @@ pub enum Action {
     PolicyRead,
     /// Let another policy decide.
     PolicyChange,
+    /// Look at directories of users.
+    DirectoryRead,
     /// Look at usage and cost.
     UsageRead,
     /// Verify the audit log.
@@ -49,7 +51,7 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::StatusRead,
         Self::KeysRead,
         Self::KeysCreate,
@@ -69,6 +71,7 @@ impl Action {
         Self::PolicyRehearse,
         Self::PolicyRead,
         Self::PolicyChange,
+        Self::DirectoryRead,
         Self::UsageRead,
         Self::AuditVerify,
     ];
@@ -95,6 +98,7 @@ impl Action {
             Self::PolicyRehearse => "policy.rehearse",
             Self::PolicyRead => "policy.read",
             Self::PolicyChange => "policy.change",
+            Self::DirectoryRead => "directory.read",
             Self::UsageRead => "usage.read",
             Self::AuditVerify => "audit.verify",
         }
@@ -110,6 +114,7 @@ impl Action {
                 | Self::PolicyRehearse
                 | Self::PolicyRead
                 | Self::PolicyChange
+                | Self::DirectoryRead
                 | Self::AuditVerify
         )
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 
 use super::action::Action;
-use super::{issuers, keys, ledger, policy, rehearse, secrets, status, tenants, token_keys};
+use super::{directory, issuers, keys, ledger, policy, rehearse, scim, secrets, status, tenants, token_keys};
 use crate::running::Running;
 
 /// Who may use a route.
@@ -16,6 +16,8 @@ pub enum Access {
     Open,
     /// Whom the admin policy lets do this.
     Asks(Action),
+    /// Identity providers, with the token of their directory.
+    Directory,
 }
 
 /// One route.
@@ -26,14 +28,15 @@ pub struct Route {
     pub path: &'static str,
     /// Who may use it.
     pub access: Access,
-    pub(super) handler: MethodRouter<Arc<Running>>,
+    /// `None` where a router of its own serves it.
+    pub(super) handler: Option<MethodRouter<Arc<Running>>>,
 }
 
 /// All routes.
 pub fn table() -> Vec<Route> {
     use Access::{Asks, Open};
-    let route = |method, path, access, handler| Route { method, path, access, handler };
-    vec![
+    let route = |method, path, access, handler| Route { method, path, access, handler: Some(handler) };
+    let mut all = vec![
         route("GET", "/healthz", Open, get(status::health)),
         route("GET", "/readyz", Open, get(status::ready)),
         route("GET", "/metrics", Open, get(status::metrics)),
@@ -62,9 +65,13 @@ pub fn table() -> Vec<Route> {
         route("GET", "/admin/v1/policy/data", Asks(Action::PolicyRead), get(policy::pushed)),
         route("PUT", "/admin/v1/policy/data/{*path}", Asks(Action::PolicyChange), put(policy::push)),
         route("DELETE", "/admin/v1/policy/data/{*path}", Asks(Action::PolicyChange), delete(policy::take_back)),
+        route("GET", "/admin/v1/directory", Asks(Action::DirectoryRead), get(directory::list)),
         route("GET", "/admin/v1/usage", Asks(Action::UsageRead), get(ledger::usage)),
         route("GET", "/admin/v1/audit/verify", Asks(Action::AuditVerify), get(ledger::verify)),
-    ]
+    ];
+    let scim = scim::ENDPOINTS.iter();
+    all.extend(scim.map(|(method, path)| Route { method, path, access: Access::Directory, handler: None }));
+    all
 }
 
 #[cfg(test)]

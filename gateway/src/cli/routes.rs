@@ -34,6 +34,7 @@ fn lines() -> Vec<Line> {
         let asks = match route.access {
             Access::Open => "open",
             Access::Asks(action) => action.name(),
+            Access::Directory => "directory's token",
         };
         Line { listener: "admin", method: route.method, path: route.path, asks }
     });

@@ -6,6 +6,7 @@ mod bundles;
 mod certificates;
 mod client;
 mod decision_log;
+mod directory;
 mod identity;
 mod models;
 mod tenants;
@@ -84,6 +85,7 @@ impl Check<'_> {
         let client_trust = self.client_trust(root);
         let certificates = self.certificates(&identity, &tenants);
         self.are_met(&identity, &certificates, &client_trust);
+        let directory = self.directory(root, &tenants);
         Settings {
             client_trust,
             certificates,
@@ -100,6 +102,7 @@ impl Check<'_> {
             tenants,
             issuers,
             token_endpoint,
+            directory,
             models,
             engine,
             policy,

@@ -255,6 +255,21 @@ pub enum Wrong {
     /// No part of `data`.
     #[error("`{0}` is no path within `data`, such as `acme/rules`")]
     Root(String),
+    /// One token for two directories.
+    #[error("another directory has the same token; give each its own")]
+    SharedToken,
+    /// No attribute of a user that is a single text.
+    #[error("`{0}` is no single-valued attribute of a SCIM user, such as `department`, `userType` or `name.formatted`")]
+    Fact(String),
+    /// No address of an LDAP server.
+    #[error("must be an ldap or ldaps URL of a host and, where needed, a port")]
+    LdapUrl,
+    /// No filter, or one in which nothing stands for the caller.
+    #[error("must be an LDAP filter (RFC 4515) with {0} in it, such as `(&(objectClass=person)(uid={{user}}))`")]
+    LdapFilter(&'static str),
+    /// A name without a password, or the other way round.
+    #[error("`bind_dn` and `bind_password` belong together; leave both out to ask anonymously")]
+    LdapBind,
     /// A certificate, key or authority that can't be used.
     #[error("{0}")]
     Tls(String),
@@ -322,6 +337,9 @@ pub enum Doubt {
     /// A credential in plain text over the network.
     #[error("the credential goes there without TLS")]
     PlainBundle,
+    /// Names of callers, and a password, in plain text over the network.
+    #[error("callers' names and the password go to `{0}` without TLS; use `ldaps` or `starttls: true`")]
+    PlainDirectory(String),
     /// An issuer for callers that no tenant covers.
     #[error("no tenant covers `{0}`: its callers are refused")]
     UncoveredTenant(String),

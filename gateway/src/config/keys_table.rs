@@ -366,6 +366,7 @@ pub const IDENTITY: &[Key] = &[
         "[\"serial:5f:3a:91\"]",
         "Client certificates that are refused whatever their authority says: `serial:HEX`, or `sha256:HEX` over the whole certificate in DER.",
     ),
+    key("directory", Section(DIRECTORY), Usually("{}"), "", "What is known of the users behind keys and tokens."),
 ];
 
 /// Keys about proofs of possession.
@@ -464,6 +465,161 @@ pub const TOKEN_ENDPOINT: &[Key] = &[
     ),
 ];
 
+/// Keys of `identity.directory`.
+pub const DIRECTORY: &[Key] = &[
+    key(
+        "scim",
+        Sections(SCIM),
+        Usually("[]"),
+        "",
+        "Directories that identity providers fill by SCIM 2.0 at `/scim/v2` of the admin listener, one for a tenant.",
+    ),
+    key("ldap", Sections(LDAP), Usually("[]"), "", "LDAP servers that are asked for the groups of callers."),
+];
+
+/// What is done with users that a directory doesn't know, as in `Strangers`.
+pub const STRANGERS: &[&str] = &["allow", "refuse"];
+
+/// Keys of one directory that is filled by SCIM.
+pub const SCIM: &[Key] = &[
+    key("name", Text, Fault, "corp", "Name in metrics and in the admin API: a-z, 0-9, `-`."),
+    key("tenant", Text, Fault, "acme", "The level whose users it holds; it speaks of callers there and below."),
+    key(
+        "token",
+        Secret,
+        Fault,
+        "file:./scim_token",
+        "The bearer token that the identity provider presents; it opens this directory alone.",
+    ),
+    key(
+        "next_token",
+        Secret,
+        Means("one token is taken"),
+        "file:./scim_token_next",
+        "A second token that is taken as well, while the provider changes from one to the other.",
+    ),
+    key(
+        "roles",
+        TextMap,
+        Usually("{}"),
+        "{ Data Science: developer }",
+        "From a group's `displayName` to the role of its members, those of groups within it included.",
+    ),
+    key(
+        "attributes",
+        TextMap,
+        Usually("{}"),
+        "{ department: department }",
+        "From an attribute for policy to the user's attribute that it comes of, such as `userType` or `department`.",
+    ),
+    key(
+        "unknown",
+        Choice(STRANGERS),
+        Usually("allow"),
+        "refuse",
+        "Callers that name a user (the fourth level of a key's path, any token) whom the directory doesn't know: `allow` \
+         adds nothing, `refuse` refuses.",
+    ),
+];
+
+/// Keys of one LDAP server.
+pub const LDAP: &[Key] = &[
+    key("name", Text, Fault, "staff", "Name in metrics and in the admin API: a-z, 0-9, `-`."),
+    key("tenant", Text, Fault, "acme", "The level whose users it knows; it speaks of callers there and below."),
+    key("url", Text, Fault, "ldaps://ldap.example.com", "`ldap://` or `ldaps://`, the host and, where needed, a port."),
+    key("starttls", Bool, Usually("false"), "true", "Turn a plain connection to TLS before anything is said."),
+    key(
+        "ca_file",
+        Path,
+        Means("the system's authorities are trusted"),
+        "./tls/ldap-ca.pem",
+        "PEM file of the only authorities that the server is trusted from.",
+    ),
+    key(
+        "bind_dn",
+        Text,
+        Means("it is asked anonymously"),
+        "\"cn=weir,dc=example,dc=com\"",
+        "Weir's own name there; it needs a right to read and no other.",
+    ),
+    key(
+        "bind_password",
+        Secret,
+        Means("it is asked anonymously"),
+        "file:./ldap_password",
+        "Weir's own password there.",
+    ),
+    key("user_base", Text, Fault, "\"ou=people,dc=example,dc=com\"", "Users lie below this entry."),
+    key(
+        "user_filter",
+        Text,
+        Usually("(uid={user})"),
+        "\"(|(uid={user})(mail={user}))\"",
+        "The filter that finds a user; `{user}` is the caller's name, escaped: the fourth level of a key's path, or what \
+         the issuer's `user_claims` say.",
+    ),
+    key(
+        "group_attribute",
+        Text,
+        Usually("memberOf"),
+        "isMemberOf",
+        "The attribute of a user that lists its groups, where `group_base` is absent.",
+    ),
+    key(
+        "group_base",
+        Text,
+        Means("groups come of `group_attribute`"),
+        "\"ou=groups,dc=example,dc=com\"",
+        "Groups are searched for below this entry.",
+    ),
+    key(
+        "group_filter",
+        Text,
+        Usually("(member={dn})"),
+        "\"(memberUid={user})\"",
+        "The filter that finds a user's groups; `{dn}` is the user's entry, `{user}` the name, both escaped.",
+    ),
+    key(
+        "group_name",
+        Text,
+        Usually("cn"),
+        "cn",
+        "The attribute that groups are named by, where they are searched for.",
+    ),
+    key(
+        "roles",
+        TextMap,
+        Usually("{}"),
+        "{ data-science: developer }",
+        "From a group to the role of its members; a group is named as `group_attribute` lists it (most often its whole \
+         DN), or by `group_name`. Case and blanks after a comma don't count.",
+    ),
+    key(
+        "attributes",
+        TextMap,
+        Usually("{}"),
+        "{ department: departmentNumber }",
+        "From an attribute for policy to that of the user's entry; of several values the first.",
+    ),
+    key(
+        "unknown",
+        Choice(STRANGERS),
+        Usually("allow"),
+        "refuse",
+        "Callers that name a user whom the server doesn't know: `allow` adds nothing, `refuse` refuses.",
+    ),
+    key("cache_s", Int { min: 0, max: 86_400 }, Usually("60"), "30", "Seconds for which an answer counts."),
+    key(
+        "stale_s",
+        Int { min: 0, max: 604_800 },
+        Usually("300"),
+        "3600",
+        "Seconds beyond `cache_s` for which the last good answer counts while the server is away; then its callers are \
+         refused.",
+    ),
+    key("timeout_ms", Int { min: 10, max: 30_000 }, Usually("2000"), "500", "Longest wait of a call for an answer."),
+];
+
 /// Which `typ` is taken, as in `TokenType`.
 pub const TOKEN_TYPES: &[&str] = &["at+jwt", "any"];
 
@@ -507,6 +663,13 @@ pub const ISSUER: &[Key] = &[
         Fault,
         "acme",
         "The level of the tenant path that it speaks for; its callers lie there or below.",
+    ),
+    key(
+        "user_claims",
+        Texts,
+        Usually("[sub, email]"),
+        "[sub, preferred_username]",
+        "Claims (or JSON pointers) that directories know a user by; `email` only where `email_verified` is true.",
     ),
     key(
         "path_claims",

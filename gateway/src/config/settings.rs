@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use crate::identity::TenantPath;
 use crate::identity::certificate::{CertificateRule, DeniedCertificates};
+use crate::identity::directory::DirectoryRules;
 use crate::identity::dpop::DpopRule;
 use crate::identity::issuer::IssuerRule;
 use crate::identity::own_tokens::TokenEndpointRule;
@@ -71,6 +72,8 @@ pub struct Settings {
     pub client_trust: Vec<Option<ClientTrust>>,
     /// Proofs of possession; none are taken without.
     pub dpop: Option<DpopRule>,
+    /// Directories that users are looked up in.
+    pub directory: DirectoryRules,
     /// Model aliases and who serves them.
     pub models: Vec<ModelRule>,
     /// The own engine, started and supervised by Weir. Needs a restart to change.

@@ -38,8 +38,9 @@ fn folder() -> tempfile::TempDir {
     {
         std::fs::write(path.join(name), "x").unwrap();
     }
-    std::fs::write(path.join("tls/cert.pem"), "-----BEGIN CERTIFICATE-----\n").unwrap();
-    std::fs::write(path.join("tls/clients.pem"), "-----BEGIN CERTIFICATE-----\n").unwrap();
+    for name in ["tls/cert.pem", "tls/clients.pem", "tls/ldap-ca.pem"] {
+        std::fs::write(path.join(name), "-----BEGIN CERTIFICATE-----\n").unwrap();
+    }
     std::fs::write(path.join("tls/clients.crl"), "-----BEGIN X509 CRL-----\n").unwrap();
     private(&path.join("tls/key.pem"), "-----BEGIN PRIVATE KEY-----\n");
     std::fs::write(path.join("bundle_key.pem"), BUNDLE_KEY).unwrap();
@@ -50,6 +51,9 @@ fn folder() -> tempfile::TempDir {
         "master_key",
         "idp_secret",
         "bundle_token",
+        "scim_token",
+        "scim_token_next",
+        "ldap_password",
         "secrets/admin_token",
         "secrets/pepper_1",
         "secrets/pepper_2",

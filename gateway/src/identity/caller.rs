@@ -19,7 +19,7 @@ use super::own_tokens::TokenEndpointRule;
 use super::own_tokens::claims::{Origin, OwnProven};
 use super::stored::joined;
 use super::token::TokenFault;
-use super::{Identified, IdentityFault, KeyId, Subject, TenantPath, api_key};
+use super::{Identified, IdentityFault, KeyId, Subject, TenantPath, UserName, api_key, directory};
 use crate::running::Running;
 use crate::telemetry::metric;
 use crate::world::World;
@@ -54,7 +54,7 @@ pub fn presented<'a>(
     }
 }
 
-/// Proves who calls. Waits only where an issuer has to be asked.
+/// Proves who calls. Waits only where an issuer or a directory has to be asked.
 ///
 /// # Errors
 /// The reason goes on the audit record; a client learns less.
@@ -65,14 +65,31 @@ pub async fn identify(
     witness: &Witness<'_>,
     now_ms: u64,
 ) -> Result<Identified, IdentityFault> {
+    let (caller, claimed) = proven(running, world, credential, witness, now_ms).await?;
+    told(caller, &claimed, running, world, now_ms).await
+}
+
+/// The caller that a request proves, and the names that its credential claims for its user.
+async fn proven(
+    running: &Running,
+    world: &World,
+    credential: &Credential<'_>,
+    witness: &Witness<'_>,
+    now_ms: u64,
+) -> Result<(Identified, Arc<[UserName]>), IdentityFault> {
     // A bad certificate ends the call, also where another credential would do: it is presented to count.
     let names = witness.certificate.map(|certificate| certificate.judged(world.judges(), now_ms)).transpose();
     let names = names.inspect_err(|fault| metric::certificate_judged("", fault.code()))?;
     let (text, is_proven) = match credential {
-        Credential::ApiKey(key) => return running.keyring.identify(key, &world.peppers, &world.tenants, now_ms),
-        Credential::Certificate => return narrow(of_certificate(names, world)?, running),
+        Credential::ApiKey(key) => {
+            let caller = running.keyring.identify(key, &world.peppers, &world.tenants, now_ms)?;
+            return Ok((caller, Arc::default()));
+        }
+        Credential::Certificate => return Ok((narrow(of_certificate(names, world)?, running)?, Arc::default())),
         Credential::Token(text) if let Some(rule) = own_rule(world, text) => {
-            return of_own(running, world, &*running.own_tokens.prove(text, rule, now_ms)?, now_ms);
+            let token = running.own_tokens.prove(text, rule, now_ms)?;
+            let caller = of_own(running, world, &token, now_ms)?;
+            return Ok((caller, token.own.from.user()));
         }
         Credential::Token(text) => (*text, false),
         Credential::BoundToken(text) => (*text, true),
@@ -94,7 +111,35 @@ pub async fn identify(
             held?;
         }
     }
-    narrow(of_token(&rule, &proven, world)?, running)
+    Ok((narrow(of_token(&rule, &proven, world)?, running)?, Arc::clone(&proven.user)))
+}
+
+/// Adds what directories tell of the user. What the configuration, a token or a stored level says stays as it is, and
+/// what a stored level withholds stays withheld.
+async fn told(
+    mut caller: Identified,
+    claimed: &[UserName],
+    running: &Running,
+    world: &World,
+    now_ms: u64,
+) -> Result<Identified, IdentityFault> {
+    let (rules, tenant) = (&world.settings.directory, &caller.subject.tenant);
+    if !rules.cover(tenant) {
+        return Ok(caller);
+    }
+    let user = directory::names(tenant, claimed);
+    // A key of a project is nobody's in particular.
+    if user.is_empty() {
+        return Ok(caller);
+    }
+    let added = running.directories.lookup(rules, tenant, &user, now_ms).await?;
+    let mut roles = union(caller.subject.roles.iter().cloned().chain(added.roles));
+    if let Some(narrowed) = running.keyring.narrowed(tenant) {
+        roles = narrowed.left_of(roles);
+    }
+    let attributes = joined(&caller.subject.attributes, &added.attributes);
+    caller.subject = Subject { roles, attributes, user: Some(user.into()), ..caller.subject };
+    Ok(caller)
 }
 
 /// The rule of Weir's own token endpoint, where a token says that it is from there.
@@ -142,7 +187,7 @@ pub(super) fn of_own(
             vouchers.push((id.clone(), *epoch));
             running.keyring.stand_in(id, *epoch, &world.tenants, now_ms)?
         }
-        Origin::Issuer { name, key, tenant, roles, attributes } => {
+        Origin::Issuer { name, key, tenant, roles, attributes, user } => {
             let rule = world.settings.issuers.iter().find(|rule| rule.name == *name);
             let rule = rule.ok_or(IdentityFault::Token(TokenFault::Issuer))?;
             if !tenant.is_within(&rule.tenant) {
@@ -154,6 +199,7 @@ pub(super) fn of_own(
                 key: key.clone(),
                 roles: roles.clone(),
                 attributes: attributes.clone(),
+                user: user.clone().into(),
                 expires_s: token.expires_s,
                 confirmation: None,
             };
@@ -228,6 +274,7 @@ impl Said<'_> {
             vouchers: Arc::default(),
             roles: union(grants.roles.iter().chain(self.roles).cloned()),
             attributes: Arc::new(attributes),
+            user: None,
         };
         Ok(Identified { subject, key_models: None, gate: None })
     }
@@ -247,6 +294,13 @@ fn narrow(mut caller: Identified, running: &Running) -> Result<Identified, Ident
 
 /// Whether a caller that was proven still is. Cheap: for streams that are running.
 pub fn is_live(running: &Running, subject: &Subject, now_ms: u64) -> bool {
+    // A user who is switched off ends here, whatever the credential was.
+    if let Some(user) = &subject.user {
+        let world = running.world.load();
+        if !running.directories.is_live(&world.settings.directory, &subject.tenant, user) {
+            return false;
+        }
+    }
     match subject.credential {
         CredentialKind::ApiKey => running.keyring.is_live(&subject.key, subject.key_epoch, now_ms),
         // A token that was valid when the call began carries it to its end, unless its tenant is disabled.

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::introspect::Introspection;
 use super::token::{Token, TokenFault};
-use super::{CredentialKind, KeyId, TenantPath};
+use super::{CredentialKind, KeyId, TenantPath, UserName};
 
 /// Audiences of one token.
 const AUDIENCES_MAX: usize = 64;
@@ -22,6 +22,8 @@ const AUDIENCES_MAX: usize = 64;
 const ROLES_MAX: usize = 256;
 /// Bytes of an attribute's text.
 const ATTRIBUTE_BYTES_MAX: usize = 1_024;
+/// Claims that a user is looked up by.
+const USER_CLAIMS_MAX: usize = 8;
 /// The last second that any clock shall show: the end of the year 9999.
 const SECONDS_MAX: u64 = 253_402_300_799;
 
@@ -74,6 +76,8 @@ pub struct IssuerRule {
     pub roles: BTreeMap<String, String>,
     /// From an attribute to its claim.
     pub attributes: BTreeMap<String, String>,
+    /// Claims that directories know a user by.
+    pub user_claims: Vec<String>,
     /// Where its keys come from.
     pub keys: KeySource,
     /// Seconds between two looks at the keys.
@@ -99,6 +103,8 @@ pub struct Proven {
     pub roles: Vec<Arc<str>>,
     /// Attributes for policy.
     pub attributes: BTreeMap<String, String>,
+    /// The names that directories may know the subject by.
+    pub user: Arc<[UserName]>,
     /// Unix seconds of the token's end.
     pub expires_s: u64,
     /// What the token is bound to (RFC 7800), where it is.
@@ -143,6 +149,7 @@ pub(super) fn judge_claims(rule: &IssuerRule, claims: &Json, now_s: u64) -> Resu
         key: key_id(&rule.name, subject),
         roles: roles(rule, claims),
         attributes: attributes(rule, claims),
+        user: user(rule, claims),
         expires_s,
         confirmation: claims.get("cnf").cloned(),
     })
@@ -271,6 +278,19 @@ fn attributes(rule: &IssuerRule, claims: &Json) -> BTreeMap<String, String> {
         Some((name.clone(), text))
     });
     found.collect()
+}
+
+/// The names of the subject. An address counts only where the issuer says that it is the subject's.
+fn user(rule: &IssuerRule, claims: &Json) -> Arc<[UserName]> {
+    let name = |name: &String| {
+        let text = claim(claims, name)?.as_str().filter(|text| !text.is_empty())?;
+        match name.as_str() {
+            "email" if claims.get("email_verified") == Some(&Json::Bool(true)) => Some(UserName::Mail(text.into())),
+            "email" => None,
+            _ => Some(UserName::Claim(text.into())),
+        }
+    };
+    rule.user_claims.iter().take(USER_CLAIMS_MAX).filter_map(name).collect()
 }
 
 #[cfg(test)]

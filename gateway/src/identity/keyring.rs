@@ -18,6 +18,7 @@ use snapshot::{Entry, Rows, Snapshot};
 use super::api_key::{KeyFault, Presented};
 use super::certificate::CertificateFault;
 use super::credential::{CredentialFault, CredentialKind, PresentedFault};
+use super::directory::DirectoryFault;
 use super::dpop::DpopFault;
 use super::pepper::Peppers;
 use super::scope::{Gate, KeyKind};
@@ -70,6 +71,9 @@ pub enum IdentityFault {
     /// Some level of the key's path is disabled.
     #[error("the key's tenant is disabled")]
     TenantDisabled,
+    /// A directory refuses the user.
+    #[error(transparent)]
+    Directory(#[from] DirectoryFault),
     /// The store couldn't be read for too long.
     #[error("the store of keys is unavailable")]
     StoreUnavailable,
@@ -104,6 +108,7 @@ impl IdentityFault {
             Self::Certificate(fault) => fault.code(),
             Self::Proof(fault) => fault.code(),
             Self::TenantDisabled => "tenant_disabled",
+            Self::Directory(fault) => fault.code(),
             Self::StoreUnavailable => "key_store_unavailable",
         }
     }
@@ -111,7 +116,7 @@ impl IdentityFault {
     /// Code that the client sees: every way in which a presented key fails looks the same.
     pub fn public_code(self) -> &'static str {
         match self {
-            Self::Credential(_) | Self::StoreUnavailable => self.code(),
+            Self::Credential(_) | Self::Directory(DirectoryFault::Unavailable) | Self::StoreUnavailable => self.code(),
             Self::Key(_)
             | Self::Unknown
             | Self::WrongSecret
@@ -119,6 +124,7 @@ impl IdentityFault {
             | Self::Expired
             | Self::NoPepper
             | Self::NoTenant
+            | Self::Directory(DirectoryFault::Inactive | DirectoryFault::Ambiguous | DirectoryFault::Unknown)
             | Self::TenantDisabled => "invalid_api_key",
             Self::Token(_) => "invalid_token",
             Self::Certificate(_) => "invalid_certificate",
@@ -320,6 +326,7 @@ impl Keyring {
             vouchers: Arc::default(),
             roles,
             attributes,
+            user: None,
         };
         Ok(Identified { subject, key_models: entry.models.clone(), gate: entry.gate.clone() })
     }

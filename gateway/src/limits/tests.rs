@@ -49,6 +49,7 @@ fn subject(tenant: &str, key: &str) -> Subject {
         vouchers: Arc::default(),
         roles: Arc::new([]),
         attributes: Arc::default(),
+        user: None,
     }
 }
 

@@ -287,6 +287,7 @@ pub(super) mod tests {
             vouchers: Arc::default(),
             roles: roles.iter().map(|role| Arc::from(*role)).collect(),
             attributes: Arc::new(BTreeMap::from([("environment".to_owned(), "production".to_owned())])),
+            user: None,
         }
     }
 

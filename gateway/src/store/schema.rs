@@ -1,7 +1,7 @@
 //! The schema, as the steps that led to it. A step that was shipped is never edited; a change is a new one.
 
 /// Step `n` brings a database from `user_version` n to n+1.
-pub(super) const STEPS: &[&str] = &[V1, V2, V3, V4];
+pub(super) const STEPS: &[&str] = &[V1, V2, V3, V4, V5];
 
 const V1: &str = r"
 CREATE TABLE keys (
@@ -148,5 +148,81 @@ END;
 CREATE TRIGGER secrets_deleted AFTER DELETE ON tenant_secrets BEGIN
   UPDATE revision SET revision = revision + 1;
   INSERT INTO key_events (event, key, tenant) VALUES ('secret_removed', '', old.tenant);
+END;
+";
+
+/// Users and groups that identity providers tell of. A user that was deleted stays by its names alone, so that what the
+/// user held isn't served again. The directories have a revision of their own: a user more is no reason to read all
+/// keys again.
+const V5: &str = r"
+CREATE TABLE directory_users (
+  tenant TEXT NOT NULL,
+  id TEXT NOT NULL,
+  user_name TEXT NOT NULL,
+  external_id TEXT,
+  active INTEGER NOT NULL,
+  names TEXT NOT NULL,
+  facts TEXT NOT NULL,
+  document TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  created_ms INTEGER NOT NULL,
+  changed_ms INTEGER NOT NULL,
+  deleted_ms INTEGER,
+  PRIMARY KEY (tenant, id)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX directory_users_name ON directory_users (tenant, user_name) WHERE deleted_ms IS NULL;
+CREATE INDEX directory_users_external ON directory_users (tenant, external_id) WHERE external_id IS NOT NULL;
+
+CREATE TABLE directory_groups (
+  tenant TEXT NOT NULL,
+  id TEXT NOT NULL,
+  name TEXT NOT NULL,
+  external_id TEXT,
+  document TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  created_ms INTEGER NOT NULL,
+  changed_ms INTEGER NOT NULL,
+  PRIMARY KEY (tenant, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX directory_groups_name ON directory_groups (tenant, name);
+CREATE INDEX directory_groups_external ON directory_groups (tenant, external_id) WHERE external_id IS NOT NULL;
+
+CREATE TABLE directory_members (
+  tenant TEXT NOT NULL,
+  parent TEXT NOT NULL,
+  member TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  PRIMARY KEY (tenant, parent, member)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX directory_members_member ON directory_members (tenant, member);
+
+CREATE TABLE directory_revision (one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL) STRICT;
+INSERT INTO directory_revision VALUES (1, 0);
+CREATE TRIGGER directory_users_inserted AFTER INSERT ON directory_users BEGIN
+  UPDATE directory_revision SET revision = revision + 1;
+  INSERT INTO key_events (event, key, tenant, at_ms)
+  VALUES ('directory_user_created', new.id, new.tenant, new.created_ms);
+END;
+CREATE TRIGGER directory_users_updated AFTER UPDATE ON directory_users BEGIN
+  UPDATE directory_revision SET revision = revision + 1;
+  INSERT INTO key_events (event, key, tenant, at_ms) VALUES (
+    CASE WHEN new.deleted_ms IS NOT NULL THEN 'directory_user_deleted'
+    WHEN new.active < old.active THEN 'directory_user_deactivated'
+    WHEN new.active > old.active THEN 'directory_user_activated'
+    ELSE 'directory_user_changed' END, new.id, new.tenant, new.changed_ms);
+END;
+CREATE TRIGGER directory_groups_inserted AFTER INSERT ON directory_groups BEGIN
+  UPDATE directory_revision SET revision = revision + 1;
+  INSERT INTO key_events (event, key, tenant, at_ms)
+  VALUES ('directory_group_created', new.id, new.tenant, new.created_ms);
+END;
+CREATE TRIGGER directory_groups_updated AFTER UPDATE ON directory_groups BEGIN
+  UPDATE directory_revision SET revision = revision + 1;
+  INSERT INTO key_events (event, key, tenant, at_ms)
+  VALUES ('directory_group_changed', new.id, new.tenant, new.changed_ms);
+END;
+CREATE TRIGGER directory_groups_deleted AFTER DELETE ON directory_groups BEGIN
+  UPDATE directory_revision SET revision = revision + 1;
+  INSERT INTO key_events (event, key, tenant) VALUES ('directory_group_deleted', old.id, old.tenant);
 END;
 ";

@@ -85,6 +85,12 @@ pub const CERTIFICATES_JUDGED: &str = "weir_identity_certificates_judged_total";
 pub const PROOFS_JUDGED: &str = "weir_identity_proofs_judged_total";
 /// Used proofs of possession that are remembered.
 pub const PROOFS_REMEMBERED: &str = "weir_identity_proofs_remembered";
+/// Requests of identity providers by SCIM, by directory and result.
+pub const SCIM_REQUESTS: &str = "weir_scim_requests_total";
+/// Users that directories were asked about, by directory and result.
+pub const DIRECTORY_LOOKUPS: &str = "weir_directory_lookups_total";
+/// Questions to LDAP servers, by directory and result.
+pub const LDAP_QUESTIONS: &str = "weir_directory_ldap_questions_total";
 
 /// Upper bounds of the latency histograms, in seconds.
 const SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
@@ -137,6 +143,9 @@ pub fn install() -> Result<(), metrics_exporter_prometheus::BuildError> {
     describe_counter!(CERTIFICATES_JUDGED, "client certificates that were judged, by rule and reason");
     describe_counter!(PROOFS_JUDGED, "proofs of possession that were judged, by reason");
     describe_gauge!(PROOFS_REMEMBERED, "used proofs of possession that are remembered");
+    describe_counter!(SCIM_REQUESTS, "requests of identity providers by SCIM, by directory and result");
+    describe_counter!(DIRECTORY_LOOKUPS, "users that directories were asked about, by directory and result");
+    describe_counter!(LDAP_QUESTIONS, "questions to LDAP servers, by directory and result");
     describe_gauge!(COOLING, "deployments that cool down after failures");
     HANDLE.set(handle).unwrap_or(());
     Ok(())
@@ -240,6 +249,21 @@ pub fn certificate_judged(rule: &str, reason: &'static str) {
 /// Counts a proof of possession that was judged.
 pub fn proof_judged(reason: &'static str) {
     counter!(PROOFS_JUDGED, "reason" => reason).increment(1);
+}
+
+/// Counts a request of an identity provider.
+pub fn scim_asked(directory: &str, result: &'static str) {
+    counter!(SCIM_REQUESTS, "directory" => directory.to_owned(), "result" => result).increment(1);
+}
+
+/// Counts a user that a directory was asked about.
+pub fn directory_asked(directory: &str, result: &'static str) {
+    counter!(DIRECTORY_LOOKUPS, "directory" => directory.to_owned(), "result" => result).increment(1);
+}
+
+/// Counts a question to an LDAP server.
+pub fn ldap_asked(directory: &str, result: &'static str) {
+    counter!(LDAP_QUESTIONS, "directory" => directory.to_owned(), "result" => result).increment(1);
 }
 
 /// Counts a fetch of an issuer's keys.

@@ -132,6 +132,7 @@ fn rule(rules: &Rules, claims: &Json, algorithms: Vec<jsonwebtoken::Algorithm>) 
         age_max_s: rules.age_max_s.unwrap_or(u64::MAX),
         tenant,
         path_claims: rules.path_claims.clone(),
+        user_claims: Vec::new(),
         roles_claim: rules.roles_claim.clone().unwrap_or_else(|| "roles".to_owned()),
         roles: rules.roles.clone(),
         attributes: rules.attributes.clone(),

@@ -38,11 +38,7 @@ impl Check<'_> {
     }
 
     fn issuer(&mut self, section: &Section<'_>, tenants: &[TenantRule]) -> Option<IssuerRule> {
-        let name = section.text("name").unwrap_or_default();
-        let is_plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
-        if name.is_empty() || name.len() > 32 || !name.bytes().all(is_plain) {
-            self.fault(section.at("name"), Wrong::Name(name.to_owned()));
-        }
+        let name = self.plain_name(section);
         let audiences: Vec<String> = section.texts("audiences").into_iter().map(|(_, text)| text.to_owned()).collect();
         if audiences.is_empty() && section.get("audiences").is_some() {
             self.fault(section.at("audiences"), Wrong::EmptyList);
@@ -51,7 +47,7 @@ impl Check<'_> {
         let algorithms = self.algorithms(section, matches!(keys, KeySource::File(_)));
         let tenant = self.speaks_for(section, tenants)?;
         Some(IssuerRule {
-            name: name.into(),
+            name,
             issuer: section.text("issuer").unwrap_or_default().into(),
             audiences,
             algorithms,
@@ -67,12 +63,23 @@ impl Check<'_> {
             roles_claim: section.text("roles_claim").unwrap_or_default().to_owned(),
             roles: section.text_map("roles"),
             attributes: section.text_map("attributes"),
+            user_claims: section.texts("user_claims").into_iter().map(|(_, text)| text.to_owned()).collect(),
             keys,
             refresh_s: section.int("refresh_s").unwrap_or_default(),
             stale_s: section.int("stale_s").unwrap_or_default(),
             cooldown_s: section.int("cooldown_s").unwrap_or_default(),
             introspection: self.introspection(section),
         })
+    }
+
+    /// A name that may be a label of metrics.
+    pub(super) fn plain_name(&mut self, section: &Section<'_>) -> Arc<str> {
+        let name = section.text("name").unwrap_or_default();
+        let is_plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+        if name.is_empty() || name.len() > 32 || !name.bytes().all(is_plain) {
+            self.fault(section.at("name"), Wrong::Name(name.to_owned()));
+        }
+        name.into()
     }
 
     fn introspection(&mut self, outer: &Section<'_>) -> Option<Introspection> {
@@ -110,7 +117,7 @@ impl Check<'_> {
         }
     }
 
-    fn speaks_for(&mut self, section: &Section<'_>, tenants: &[TenantRule]) -> Option<TenantPath> {
+    pub(super) fn speaks_for(&mut self, section: &Section<'_>, tenants: &[TenantRule]) -> Option<TenantPath> {
         let text = section.text("tenant").filter(|text| !text.is_empty())?;
         match TenantPath::parse(text) {
             Err(error) => {

@@ -21,6 +21,7 @@ pub fn rule() -> IssuerRule {
         age_max_s: 3_600,
         tenant: TenantPath::parse("acme").unwrap(),
         path_claims: vec!["team".to_owned()],
+        user_claims: vec!["sub".to_owned(), "email".to_owned()],
         roles_claim: "/realm/roles".to_owned(),
         roles: BTreeMap::from([("ml".to_owned(), "developer".to_owned())]),
         attributes: BTreeMap::from([("clearance".to_owned(), "level".to_owned())]),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::narrowing::Narrowing;
-use crate::identity::{KeyId, TenantPath};
+use crate::identity::{KeyId, TenantPath, UserName};
 
 /// The `typ` of an access token (RFC 9068, section 2.1).
 pub const TOKEN_TYPE: &str = "at+jwt";
@@ -41,6 +41,9 @@ pub enum Origin {
         roles: Vec<Arc<str>>,
         /// Attributes that the issuer gave it.
         attributes: BTreeMap<String, String>,
+        /// The names that directories may know the subject by.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        user: Vec<UserName>,
     },
 }
 
@@ -50,6 +53,14 @@ impl Origin {
         match self {
             Self::Key { id, .. } => id,
             Self::Issuer { key, .. } => key,
+        }
+    }
+
+    /// The names that a directory is asked for, beside those of the tenant path.
+    pub fn user(&self) -> Arc<[UserName]> {
+        match self {
+            Self::Key { .. } => Arc::default(),
+            Self::Issuer { user, .. } => user.as_slice().into(),
         }
     }
 }

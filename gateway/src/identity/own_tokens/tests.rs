@@ -121,6 +121,7 @@ fn caller(roles: &[&str], models: Option<&[&str]>, endpoints: Option<&[&str]>) -
         credential: CredentialKind::ApiKey,
         roles: roles.iter().map(|role| Arc::from(*role)).collect(),
         attributes: Arc::default(),
+        user: None,
     };
     let gate = endpoints.map(|list| Arc::new(Scopes { endpoints: Some(texts(list)), ..Scopes::default() }.compile()));
     Identified { subject, key_models: models.map(|list| texts(list).into()), gate }

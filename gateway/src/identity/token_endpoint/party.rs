@@ -182,6 +182,8 @@ impl Desk<'_> {
             tenant: proven.tenant.clone(),
             roles: proven.roles.clone(),
             attributes: proven.attributes.clone(),
+            // Only where a directory has to be asked does a token name its subject.
+            user: if self.world.settings.directory.cover(&proven.tenant) { proven.user.to_vec() } else { Vec::new() },
         };
         Ok(Party {
             caller,
