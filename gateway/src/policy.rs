@@ -38,18 +38,25 @@ pub use input::{BudgetInput, CandidateInput, EstimateInput, Input, RequestInput}
 pub use permit::{Denied, DeniedBy, Permit};
 pub use pushed::Pushed;
 
+use source::Bundle;
+
 use crate::config::settings::{AdminSettings, PolicyEngine, PolicySettings, TenantRule};
 
 /// Reads the policies, joins the grants of the tenants' rules and what was pushed to their data, and compiles it all:
 /// what a World needs.
 pub fn prepare(settings: &PolicySettings, tenants: &[TenantRule], pushed: &Pushed) -> Result<Compiled, PolicyFault> {
-    let bundle = source::load(settings)?;
-    let mut data = vec![grants(tenants), pushed.document()];
-    data.extend(bundle.data);
+    let bundle = own(settings, tenants, pushed)?;
     match bundle.wasm {
-        Some(module) => Compiled::wasm(&module, &data, settings),
-        None => Compiled::new(bundle.policies, data, settings),
+        Some(module) => Compiled::wasm(&module, &bundle.data, settings),
+        None => Compiled::new(bundle.policies, bundle.data, settings),
     }
+}
+
+/// The operator's own policies as read; of their data the grants come first, then what was pushed.
+pub fn own(settings: &PolicySettings, tenants: &[TenantRule], pushed: &Pushed) -> Result<Bundle, PolicyFault> {
+    let bundle = source::load(settings)?;
+    let data = [grants(tenants), pushed.document()].into_iter().chain(bundle.data).collect();
+    Ok(Bundle { data, ..bundle })
 }
 
 /// The rule that decides about administrators.

@@ -68,6 +68,12 @@ async fn each_call_is_a_decision_in_the_log_and_a_candidate_is_held_against_them
     let rehearsed = rehearse(&scene.gateway, &json!({"modules": {"a.rego": closed}, "last": 3})).await;
     assert_eq!(rehearsed["by_kind"]["allow_to_deny"]["calls"], 2, "{rehearsed}");
     assert_eq!(rehearsed["groups"][0]["after"]["rule"], "closed");
+    let against = rehearse(&scene.gateway, &json!({"modules": {"a.rego": closed}, "baseline": "current"})).await;
+    assert_eq!((&against["flips"]["calls"], &against["baseline"]), (&json!(3), &json!("machine")), "{against}");
+    for wrong in [json!({"modules": {"a.rego": "package p"}}), json!({"module": {}}), json!([])] {
+        let asked = Request::post("/admin/v1/policy/rehearse", ADMIN_TOKEN, wrong.to_string());
+        assert_eq!(asked.fetch(scene.gateway.admin).await.status, 400, "{wrong}");
+    }
     assert_eq!(scene.gateway.metric("weir_decision_log_written_total", "").await, 4.0);
     scene.gateway.terminate().await;
     replay_of_files(&scene.gateway, closed).await;

@@ -12,9 +12,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::AdminError;
+use crate::policy;
 use crate::policy::decision_log::recent::DECISIONS_MAX;
 use crate::policy::replay::{self, Judge, Remember, Replay};
-use crate::policy::source::{Bundle, shipped};
+use crate::policy::source::Bundle;
 use crate::running::Running;
 
 /// Modules of a candidate. Their bytes are bounded by the body, which axum ends at 2 MB.
@@ -30,10 +31,10 @@ static BUSY: Mutex<()> = Mutex::new(());
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Candidate {
-    /// Text by file name; the shipped policies where there is none.
+    /// Text by file name; the operator's own policies where there is none.
     #[serde(default)]
     modules: BTreeMap<String, String>,
-    /// Joined to the grants of the configuration.
+    /// In place of the operator's own data; the grants of the configuration and what was pushed stay.
     #[serde(default)]
     data: Option<Value>,
     /// The gateway's own where none is named.
@@ -42,8 +43,22 @@ struct Candidate {
     /// Decisions, the latest; all that are in memory without a number.
     #[serde(default)]
     last: Option<usize>,
+    /// Groups of flips that are told.
     #[serde(default)]
     limit: Option<usize>,
+    /// What it is compared with. Where bundles decide too, what was recorded is more than one policy's answer.
+    #[serde(default)]
+    baseline: Baseline,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Baseline {
+    /// What was decided.
+    #[default]
+    Recorded,
+    /// What the operator's own policy decides now.
+    Current,
 }
 
 /// `POST /admin/v1/policy/rehearse`.
@@ -65,17 +80,32 @@ fn answer(running: &Running, candidate: Candidate) -> Result<Value, AdminError> 
     };
     let world = running.world.load_full();
     let settings = &world.settings;
-    let entrypoint = candidate.entrypoint.unwrap_or_else(|| settings.policy.entrypoint.clone());
-    let mut policies: Vec<_> = candidate.modules.into_iter().collect();
-    if policies.is_empty() {
-        let own = shipped(&entrypoint).iter();
-        policies = own.map(|(file, text)| ((*file).to_owned(), (*text).to_owned())).collect();
-    }
-    let data = [crate::policy::grants(&settings.tenants)].into_iter().chain(candidate.data).collect();
+    let own = policy::own(&settings.policy, &settings.tenants, &running.pushed.blocking_lock());
+    let own = own.map_err(AdminError::fault)?;
     let lines = running.decisions.recent(candidate.last.unwrap_or(DECISIONS_MAX));
     let probes = lines.first().map_or_else(Vec::new, |line| replay::probes(line));
-    let judge =
-        Judge::new(&Bundle { policies, data, ..Bundle::default() }, &entrypoint, &probes).map_err(AdminError::bad)?;
-    let report = Replay::new(judge, None, Remember::Read).lines(&lines);
-    Ok(report.to_json(candidate.limit.unwrap_or(GROUPS).min(GROUPS_MAX)))
+    let baseline = match candidate.baseline {
+        Baseline::Recorded => None,
+        Baseline::Current => Some(Judge::new(&own, &settings.policy.entrypoint, &probes).map_err(AdminError::fault)?),
+    };
+    let entrypoint = candidate.entrypoint.as_deref().unwrap_or(&settings.policy.entrypoint);
+    let limit = candidate.limit.unwrap_or(GROUPS).min(GROUPS_MAX);
+    let bundle = joined(own, candidate.modules, candidate.data);
+    let judge = Judge::new(&bundle, entrypoint, &probes).map_err(AdminError::bad)?;
+    Ok(Replay::new(judge, baseline, Remember::Read).lines(&lines).to_json(limit))
+}
+
+/// The operator's own bundle with the candidate's modules and data in place of its own.
+fn joined(own: Bundle, modules: BTreeMap<String, String>, data: Option<Value>) -> Bundle {
+    let mut bundle = own;
+    if let Some(data) = data {
+        // Before the files' own stand the grants and what was pushed.
+        bundle.data.truncate(2);
+        bundle.data.push(data);
+    }
+    if !modules.is_empty() {
+        bundle.policies = modules.into_iter().collect();
+        bundle.wasm = None;
+    }
+    bundle
 }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::{PolicyError, bundle};
 use crate::clock;
 use crate::policy::replay::{self, Blocks, Judge, Remember, Replay, Report};
-use crate::policy::source::Bundle;
+use crate::policy::source::{self, Bundle, Tests};
 
 /// Time between two lines of progress.
 const PROGRESS: Duration = Duration::from_secs(1);
@@ -30,7 +30,7 @@ pub struct ReplayArgs {
     /// Files and folders to compare with, in place of what was recorded
     #[arg(long, value_name = "PATH")]
     pub baseline: Vec<PathBuf>,
-    /// Configuration whose tenants' grants are given to the policies, as a gateway does
+    /// Configuration whose tenants' grants and `policy.data` are given to the policies, as a gateway does
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The rule that decides
@@ -84,6 +84,9 @@ fn with_grants(args: &ReplayArgs, paths: &[PathBuf]) -> Result<Bundle, PolicyErr
     if let Some(file) = &args.config {
         let loaded = crate::config::load(file)?;
         bundle.data.insert(0, crate::policy::grants(&loaded.settings.tenants));
+        if let Some(path) = &loaded.settings.policy.data {
+            bundle.data.extend(source::read(std::slice::from_ref(path), Tests::LeftOut)?.data);
+        }
     }
     Ok(bundle)
 }
