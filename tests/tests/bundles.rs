@@ -191,6 +191,30 @@ async fn a_held_poll_brings_news_at_once_and_a_shadow_only_counts() {
     assert_eq!(scene.gateway.metric("weir_policy_shadow_flips_total", "to=\"refuse\"").await, 1.0);
 }
 
+/// `weir check` looks into a bundle that lies on this machine, and a start has it at once.
+#[tokio::test]
+async fn a_bundle_of_this_machine_is_checked_before_a_start_and_decides_from_its_first_call() {
+    let upstream = Upstream::start().await;
+    let local = "policy: { bundles: [{ name: b, url: \"file:./b.tar.gz\", tenant: acme, \
+                 entrypoint: data.acme.decision, poll_min_ms: 50, poll_max_ms: 60 }] }";
+    let mut gateway = Gateway::prepare(&Config::with(&upstream).section(local));
+    let mut broken = files("r1", true);
+    broken[0].1.push_str("decision := 7\n");
+    std::fs::write(gateway.path("b.tar.gz"), archive(&broken)).unwrap();
+    let checked = gateway.weir(&["check"]).await;
+    assert_eq!(checked.status, 78);
+    assert!(checked.stderr.contains("policy.bundles[0].url: the bundle would be refused"), "{}", checked.stderr);
+    std::fs::write(gateway.path("b.tar.gz"), archive(&files("r1", true))).unwrap();
+    let checked = gateway.weir(&["check"]).await;
+    assert_eq!(checked.status, 0, "{}", checked.stderr);
+    let key = gateway.key("acme").await;
+    gateway.spawn().await;
+    let chat = Request::chat(&key.secret, &say::chat("mock", "hi", false));
+    assert_eq!(gateway.fetch(&chat).await.status, 200);
+    std::fs::write(gateway.path("b.tar.gz"), archive(&files("r2", false))).unwrap();
+    eventually("the file is followed", async || (gateway.fetch(&chat).await.status == 403).then_some(())).await;
+}
+
 /// A reload makes a rehearsed bundle count, with its server away: what it was is on the disk.
 #[tokio::test]
 async fn a_reload_makes_a_shadow_count_and_a_broken_one_changes_nothing() {

@@ -104,7 +104,7 @@ fn bundles(settings: &Settings) -> Vec<Fault> {
         let Source::Path(path) = &rule.source else { return None };
         let checked = archive::from_disk(path).and_then(|bytes| content::check(rule, &archive::unpack(&bytes)?));
         let refused = checked.err()?;
-        Some(Fault { path: format!("policy.bundles[{place}].url"), wrong: Wrong::Policy(refused.to_string()) })
+        Some(Fault { path: format!("policy.bundles[{place}].url"), wrong: Wrong::Bundle(refused.to_string()) })
     };
     settings.bundles.iter().enumerate().filter_map(fault).collect()
 }

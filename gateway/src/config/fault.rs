@@ -252,6 +252,9 @@ pub enum Wrong {
     /// No key, or one of another kind.
     #[error("is no key for `{0}`: a public key in PEM or as a JWK, or a secret of at least 32 bytes for the `HS` ones")]
     BundleKey(String),
+    /// A bundle of this machine that would be refused.
+    #[error("the bundle would be refused: {0}")]
+    Bundle(String),
     /// No part of `data`.
     #[error("`{0}` is no path within `data`, such as `acme/rules`")]
     Root(String),

@@ -1,4 +1,5 @@
-//! From files to a policy that may decide: manifest, roots, self-tests, compilation. Pure.
+//! From files to a policy that may decide: manifest, roots, self-tests, compilation. Pure but for the
+//! time that self-tests may take.
 
 use std::cell::Cell;
 use std::time::Duration;
