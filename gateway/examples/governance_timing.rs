@@ -78,6 +78,7 @@ fn policies(subject: &Subject) -> anyhow::Result<()> {
     percentiles("build the document `input`", &mut || drop(black_box(input.to_value())));
     for entrypoint in ["data.weir.authz.decision", "data.weir.abac.decision"] {
         let settings = PolicySettings {
+            input: weir::config::settings::PolicyInput::Weir,
             path: None,
             data: None,
             entrypoint: entrypoint.to_owned(),

@@ -10,6 +10,7 @@ mod calls;
 pub mod compiled;
 pub mod decision_log;
 pub mod engines;
+pub mod envoy;
 pub mod eval;
 pub mod explain;
 pub mod fmt;
@@ -40,7 +41,7 @@ pub use pushed::Pushed;
 
 use source::Bundle;
 
-use crate::config::settings::{AdminSettings, PolicyEngine, PolicySettings, TenantRule};
+use crate::config::settings::{AdminSettings, PolicyEngine, PolicyInput, PolicySettings, TenantRule};
 
 /// Reads the policies, joins the grants of the tenants' rules and what was pushed to their data, and compiles it all:
 /// what a World needs.
@@ -70,6 +71,7 @@ pub fn prepare_admin(admin: &AdminSettings, settings: &PolicySettings) -> Result
         entrypoint: ADMIN_ENTRYPOINT.to_owned(),
         // A few questions an hour are no reason to try a faster engine out.
         engine: PolicyEngine::Interpreter,
+        input: PolicyInput::Weir,
         ..settings.clone()
     };
     let bundle = source::load(&settings)?;

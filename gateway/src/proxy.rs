@@ -152,7 +152,8 @@ impl Gateway {
     /// `GET /v1/models`: only what this caller may use.
     async fn list_models(&self, session: &mut Session, x: &mut Exchange, caller: &Identified) -> Told {
         let wanted = request::model_id(session.req_header());
-        let body = catalogue::list(x, caller, wanted.as_deref())?;
+        let http = request::http(session, x.call.0, &[]);
+        let body = catalogue::list(x, caller, wanted.as_deref(), http)?;
         let mut client = Client::new(session, reply_headers(x), x.world.settings.stream.write_stall);
         x.books.set_free();
         let end = match client.whole(200, "application/json", Bytes::from(body)).await {
@@ -230,6 +231,7 @@ fn decide(
         let user_agent = request::user_agent(session.req_header());
         input.client = ClientInput { ip: x.origin.ip, geo: x.origin.geo.as_deref(), user_agent };
         input.request.environment = x.origin.environment.as_deref();
+        input.http = Some(request::http(session, x.call.0, envelope.body()));
         input.now_ms = x.born_ms;
         input.budget = BudgetInput { tokens_remaining: left.map(|standing| standing.remaining) };
     }

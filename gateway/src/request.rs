@@ -19,6 +19,7 @@ use crate::exchange::Outcome;
 use crate::identity::caller::Witness;
 use crate::identity::certificate::ClientCertificate;
 use crate::limits::headers;
+use crate::policy::envoy::HttpInput;
 use crate::refusal::Refusal;
 
 /// Bytes of an unwanted body that are read and thrown away, so that the client gets to read the refusal: one that is
@@ -49,6 +50,26 @@ pub fn witness(session: &Session) -> Witness<'_> {
     let digest = session.downstream_session.digest().and_then(|digest| digest.ssl_digest.as_ref());
     let certificate = digest.and_then(|tls| tls.extension.get::<ClientCertificate>());
     Witness { certificate, method: head.method.as_str(), path: head.uri.path(), headers: &head.headers }
+}
+
+/// The request as policies for Envoy know it.
+pub fn http<'a>(session: &'a Session, id: uuid::Uuid, body: &'a [u8]) -> HttpInput<'a> {
+    let head = session.req_header();
+    let named = head.headers.get("host").and_then(|host| host.to_str().ok());
+    let host = named.or_else(|| head.uri.authority().map(http::uri::Authority::as_str)).unwrap_or_default();
+    let is_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+    HttpInput {
+        id,
+        host,
+        method: head.method.as_str(),
+        target: head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str),
+        scheme: if is_tls { "https" } else { "http" },
+        protocol: if session.is_http2() { "HTTP/2" } else { "HTTP/1.1" },
+        headers: &head.headers,
+        body,
+        source: session.client_addr().and_then(|address| address.as_inet()).copied(),
+        destination: session.server_addr().and_then(|address| address.as_inet()).copied(),
+    }
 }
 
 /// What the client says of itself, cut short.

@@ -19,6 +19,7 @@ mod certificates;
 mod crash;
 mod decision_log;
 mod dpop;
+mod envoy;
 mod fail_over;
 mod field_reports;
 mod framing;

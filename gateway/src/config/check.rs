@@ -22,11 +22,14 @@ use super::file::Node;
 use super::keys_table::ROOT;
 use super::secret::{Environment, Reference, read_private};
 use super::settings::{
-    AdminSettings, ClientAuth, Durability, EngineSettings, Listener, Pepper, PolicyEngine, PolicySettings,
+    AdminSettings, ClientAuth, Durability, EngineSettings, Listener, Pepper, PolicyEngine, PolicyInput, PolicySettings,
     RequestSettings, RetrySettings, Secret, Settings, StreamSettings, TlsFiles,
 };
 use super::shape::{self, Section};
 use super::{Loaded, resolve};
+
+/// The rule that policies for Envoy are asked for.
+const ENVOY_ENTRYPOINT: &str = "data.envoy.authz.allow";
 
 /// Bytes of a pepper at least, and of the owner's token.
 pub const SECRET_BYTES_LEAST: usize = 16;
@@ -259,7 +262,14 @@ impl Check<'_> {
             self.fault(section.at("path"), Wrong::NotFolder(folder.clone()));
         }
         self.watched.extend(path.iter().cloned());
-        let entrypoint = section.text("entrypoint").unwrap_or_default();
+        let input = match section.text("input") {
+            Some("envoy") => PolicyInput::Envoy,
+            Some(_) | None => PolicyInput::Weir,
+        };
+        let entrypoint = match input {
+            PolicyInput::Envoy if section.get("entrypoint").is_none() => ENVOY_ENTRYPOINT,
+            PolicyInput::Envoy | PolicyInput::Weir => section.text("entrypoint").unwrap_or_default(),
+        };
         self.entrypoint(section, entrypoint);
         let data = self.existing(section, "data");
         self.watched.extend(data.iter().cloned());
@@ -267,7 +277,8 @@ impl Check<'_> {
             Some("interpreter") => PolicyEngine::Interpreter,
             Some(_) | None => PolicyEngine::Auto,
         };
-        PolicySettings { path, data, entrypoint: entrypoint.to_owned(), timeout: ms(section, "timeout_ms"), engine }
+        let (entrypoint, timeout) = (entrypoint.to_owned(), ms(section, "timeout_ms"));
+        PolicySettings { path, data, entrypoint, timeout, engine, input }
     }
 
     fn entrypoint(&mut self, section: &Section<'_>, entrypoint: &str) {

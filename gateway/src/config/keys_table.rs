@@ -904,6 +904,13 @@ pub const POLICY: &[Key] = &[
     ),
     key("decision_log", Section(DECISION_LOG), Usually("{}"), "", "What is kept of each decision, in OPA's form."),
     key(
+        "input",
+        Choice(POLICY_INPUTS),
+        Usually("weir"),
+        "envoy",
+        "What the policy gets: Weir's own document, or what Envoy's external authorization gives to OPA, with Weir's as `input.weir`; with `envoy` it sees the request's body, and `entrypoint` is `data.envoy.authz.allow` unless named.",
+    ),
+    key(
         "bundles",
         Sections(BUNDLE),
         Usually("[]"),
@@ -1101,6 +1108,8 @@ pub const DECISION_LOG: &[Key] = &[
 pub const DECISION_SINKS: &[&str] = &["off", "file", "http"];
 /// What a full decision log does, as in `LogFull`.
 pub const DECISION_LOG_FULL: &[&str] = &["refuse", "drop_new"];
+/// Shapes of what the policy gets.
+pub const POLICY_INPUTS: &[&str] = &["weir", "envoy"];
 
 /// Engines of the policy.
 pub const POLICY_ENGINES: &[&str] = &["auto", "interpreter"];

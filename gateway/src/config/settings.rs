@@ -327,6 +327,17 @@ pub struct PolicySettings {
     pub timeout: Duration,
     /// Which engine may answer.
     pub engine: PolicyEngine,
+    /// What the policy gets and gives.
+    pub input: PolicyInput,
+}
+
+/// The shape of a policy's questions and answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PolicyInput {
+    /// Weir's own document.
+    Weir,
+    /// What Envoy's external authorization asks; Weir's own document is in it.
+    Envoy,
 }
 
 /// Which engine may answer a policy's calls.

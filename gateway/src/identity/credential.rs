@@ -167,7 +167,7 @@ fn has_credential(pair: &str) -> bool {
 }
 
 /// Percent-decoding, once; what is no escape stays as it is.
-fn unescape(text: &str) -> Vec<u8> {
+pub fn unescape(text: &str) -> Vec<u8> {
     let mut bytes = text.bytes();
     let mut out = Vec::with_capacity(text.len());
     while let Some(byte) = bytes.next() {

@@ -12,6 +12,7 @@ use regorus::utils::limits::ExecutionTimerConfig;
 use super::cache::Cache;
 use super::calls;
 use super::engines::{Engines, Interpreted, Unanswered};
+use super::envoy;
 use super::input::Input;
 use super::machine::Machine;
 use super::permit::{Denied, DeniedBy, Permit, judge};
@@ -19,7 +20,7 @@ use super::reads;
 use super::rego::builtins::{OnError, moment};
 use super::rego::{self, RegoFault, fault_code, one_line};
 use super::wasm::{Wasm, WasmFault};
-use crate::config::settings::{PolicyEngine, PolicySettings};
+use crate::config::settings::{PolicyEngine, PolicyInput, PolicySettings};
 
 /// Steps of the interpreter between two looks at the clock.
 const TIMER_STEPS: NonZeroU32 = NonZeroU32::MIN.saturating_add(15);
@@ -92,6 +93,7 @@ pub enum Compiled {
 pub struct Rego {
     engines: Engines,
     entrypoint: String,
+    shape: PolicyInput,
     cache: Option<Cache>,
     uncacheable: Option<reads::Uncacheable>,
 }
@@ -100,6 +102,7 @@ pub struct Rego {
 pub struct Module {
     wasm: Wasm,
     entrypoint: String,
+    shape: PolicyInput,
     number: i32,
     uncacheable: reads::Uncacheable,
 }
@@ -134,17 +137,24 @@ impl Compiled {
         let mut engines = Engines::interpreted(strict, lenient, entrypoint.clone(), settings.timeout);
         engines.trust(machine, probes);
         let (cache, uncacheable) = match read {
-            Ok(members) => (Some(Cache::new(members)), None),
+            // A key for what a request may hold in Envoy's shape would be the whole request.
+            Ok(members) => ((settings.input == PolicyInput::Weir).then(|| Cache::new(members)), None),
             Err(why) => (None, Some(why)),
         };
-        Ok(Compiled::Rego(Rego { engines, entrypoint, cache, uncacheable }))
+        Ok(Compiled::Rego(Rego { engines, entrypoint, shape: settings.input, cache, uncacheable }))
     }
 
     /// Takes a policy that `opa build -t wasm` compiled, with its data documents.
     pub fn wasm(module: &[u8], data: &[serde_json::Value], settings: &PolicySettings) -> Result<Self, PolicyFault> {
         let entrypoint = settings.entrypoint.clone();
         let (wasm, number) = Wasm::of_bundle(module, data, &entrypoint, settings.timeout)?;
-        Ok(Compiled::Wasm(Module { wasm, entrypoint, number, uncacheable: reads::Uncacheable::compiled() }))
+        Ok(Compiled::Wasm(Module {
+            wasm,
+            entrypoint,
+            shape: settings.input,
+            number,
+            uncacheable: reads::Uncacheable::compiled(),
+        }))
     }
 
     /// Allow, or a refusal with the rule's name. Whatever is not a clear allow is a refusal.
@@ -239,12 +249,12 @@ impl Module {
     }
 
     fn evaluate(&self, input: &Input<'_>) -> Result<Permit, Denied> {
-        self.evaluate_document(&input.to_value(), input.request.model)
+        self.evaluate_document(&asked(self.shape, input), input.request.model)
     }
 
     fn evaluate_document(&self, input: &Value, model: &str) -> Result<Permit, Denied> {
         match self.answer(input) {
-            Ok(decision) => judge(&decision, &self.entrypoint, model).verdict,
+            Ok(decision) => judge(&told(self.shape, decision), &self.entrypoint, model).verdict,
             Err(unanswered) => Err(Denied::without_rule(unanswered.by, &self.entrypoint, unanswered.text)),
         }
     }
@@ -253,18 +263,34 @@ impl Module {
 impl Rego {
     /// The verdict, and whether it may be remembered.
     fn evaluate(&self, input: &Input<'_>) -> (Result<Permit, Denied>, bool) {
-        self.evaluate_document(input.to_value(), input.request.model)
+        self.evaluate_document(asked(self.shape, input), input.request.model)
     }
 
     fn evaluate_document(&self, input: Value, model: &str) -> (Result<Permit, Denied>, bool) {
         let _moment = moment::Moment::hold();
         match self.engines.answer(input) {
             Ok(decision) => {
-                let judged = judge(&decision, &self.entrypoint, model);
+                let judged = judge(&told(self.shape, decision), &self.entrypoint, model);
                 (judged.verdict, judged.cacheable)
             }
             Err(unanswered) => (Err(Denied::without_rule(unanswered.by, &self.entrypoint, unanswered.text)), false),
         }
+    }
+}
+
+/// The document in the shape that the policy knows.
+fn asked(shape: PolicyInput, input: &Input<'_>) -> Value {
+    match shape {
+        PolicyInput::Weir => input.to_value(),
+        PolicyInput::Envoy => envoy::document(input),
+    }
+}
+
+/// The decision in Weir's own words.
+fn told(shape: PolicyInput, decision: Value) -> Value {
+    match shape {
+        PolicyInput::Weir => decision,
+        PolicyInput::Envoy => envoy::decision(decision),
     }
 }
 

@@ -11,6 +11,7 @@ use regorus::Value;
 
 use weir_wire::envelope::Envelope;
 
+use super::envoy::HttpInput;
 use crate::identity::Subject;
 use crate::identity::keyring::Identified;
 use crate::limits::estimate::Estimate;
@@ -40,6 +41,8 @@ pub struct Input<'a> {
     pub estimate: EstimateInput,
     /// What is left to spend.
     pub budget: BudgetInput,
+    /// The request itself, for policies that know Envoy's questions; never in Weir's own document.
+    pub http: Option<HttpInput<'a>>,
 }
 
 /// What is asked for.
@@ -119,6 +122,7 @@ impl<'a> Input<'a> {
             now_ms: 0,
             estimate: EstimateInput::default(),
             budget: BudgetInput::default(),
+            http: None,
         }
     }
 
@@ -152,6 +156,7 @@ impl<'a> Input<'a> {
                 nano: estimate.nano,
             },
             budget: BudgetInput::default(),
+            http: None,
         }
     }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use regorus::Value;
 
 use super::obligation::Obligations;
-pub(super) use read::{brief, text};
+pub(super) use read::{NAME_BYTES_MAX, brief, text};
 
 /// A call was allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -182,6 +182,7 @@ mod tests {
     fn settings(path: &Path) -> PolicySettings {
         let timeout = std::time::Duration::from_secs(1);
         PolicySettings {
+            input: crate::config::settings::PolicyInput::Weir,
             path: Some(path.to_owned()),
             data: None,
             entrypoint: "data.x.y".to_owned(),

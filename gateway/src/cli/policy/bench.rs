@@ -50,6 +50,7 @@ pub(super) fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<u8, PolicyErr
     let bundle = bundle(&args.data, &args.entrypoint)?;
     let input = Value::from(document(&args.input)?);
     let settings = PolicySettings {
+        input: crate::config::settings::PolicyInput::Weir,
         path: None,
         data: None,
         entrypoint: args.entrypoint.clone(),

@@ -76,7 +76,14 @@ fn faults(bundle: &Bundle, entrypoint: Option<&str>) -> Vec<RegoFault> {
 
 fn settings(entrypoint: String) -> PolicySettings {
     let engine = crate::config::settings::PolicyEngine::Auto;
-    PolicySettings { path: None, data: None, entrypoint, timeout: TIMEOUT, engine }
+    PolicySettings {
+        input: crate::config::settings::PolicyInput::Weir,
+        path: None,
+        data: None,
+        entrypoint,
+        timeout: TIMEOUT,
+        engine,
+    }
 }
 
 /// Some rule of a module: compiling needs one to begin with.

@@ -10,6 +10,7 @@ use crate::policy::input::tests::subject;
 
 fn own(decision: &str) -> Compiled {
     let settings = PolicySettings {
+        input: crate::config::settings::PolicyInput::Weir,
         path: None,
         data: None,
         entrypoint: "data.own.decision".to_owned(),

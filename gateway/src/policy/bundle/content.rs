@@ -74,6 +74,7 @@ pub fn check(rule: &BundleRule, files: &Files) -> Result<Checked, BundleFault> {
     check_packages(&content.policies, &manifest.roots)?;
     let tests = run_tests(&content)?;
     let settings = PolicySettings {
+        input: crate::config::settings::PolicyInput::Weir,
         path: None,
         data: None,
         entrypoint: rule.entrypoint.clone(),

@@ -14,6 +14,7 @@ use crate::identity::{KeyId, Subject, TenantPath};
 
 fn settings() -> PolicySettings {
     PolicySettings {
+        input: crate::config::settings::PolicyInput::Weir,
         path: None,
         data: None,
         entrypoint: "data.weir.authz.decision".to_owned(),

@@ -162,6 +162,8 @@ impl Question {
             now_ms: self.now_ms,
             estimate: self.estimate,
             budget: self.budget,
+            // Envoy's document has the body in it: it is never kept.
+            http: None,
         }
         .to_value()
     }

@@ -21,6 +21,7 @@ const AT_NS: i64 = 1_795_615_199_123_456_789;
 
 fn decide(rego: &str, input: &Input<'_>) -> Result<Permit, Denied> {
     let settings = PolicySettings {
+        input: crate::config::settings::PolicyInput::Weir,
         path: None,
         data: None,
         entrypoint: "data.p.decision".to_owned(),

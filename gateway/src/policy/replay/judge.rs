@@ -44,6 +44,7 @@ impl Judge {
     /// It doesn't compile.
     pub fn new(bundle: &Bundle, entrypoint: &str, probes: &[Value]) -> Result<Self, PolicyFault> {
         let settings = PolicySettings {
+            input: crate::config::settings::PolicyInput::Weir,
             path: None,
             data: None,
             entrypoint: entrypoint.to_owned(),

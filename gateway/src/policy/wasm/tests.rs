@@ -13,7 +13,14 @@ const LIMIT: Duration = Duration::from_millis(40);
 
 fn settings() -> PolicySettings {
     let (entrypoint, engine) = ("data.weir.authz.decision".to_owned(), PolicyEngine::Auto);
-    PolicySettings { path: None, data: None, entrypoint, timeout: LIMIT, engine }
+    PolicySettings {
+        input: crate::config::settings::PolicyInput::Weir,
+        path: None,
+        data: None,
+        entrypoint,
+        timeout: LIMIT,
+        engine,
+    }
 }
 
 fn compiled(written: Written<'_>) -> Result<Compiled, PolicyFault> {

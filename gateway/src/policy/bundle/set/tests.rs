@@ -30,6 +30,7 @@ impl Scene {
         let bundles = Bundles::new(folder.path().to_owned());
         let slot = bundles.follow(&rules, 1_000);
         let settings = PolicySettings {
+            input: crate::config::settings::PolicyInput::Weir,
             path: None,
             data: None,
             entrypoint: "data.own.decision".to_owned(),
