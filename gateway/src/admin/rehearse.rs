@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use parking_lot::Mutex;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::AdminError;
 use crate::policy;
@@ -63,7 +63,9 @@ enum Baseline {
 
 /// `POST /admin/v1/policy/rehearse`.
 pub(crate) async fn rehearse(State(running): State<Arc<Running>>, body: Bytes) -> Result<Json<Value>, AdminError> {
-    let candidate: Candidate = serde_json::from_slice(&body).map_err(AdminError::bad)?;
+    // A list would be taken for the members in their order.
+    let members: Map<String, Value> = serde_json::from_slice(&body).map_err(AdminError::bad)?;
+    let candidate: Candidate = serde_json::from_value(members.into()).map_err(AdminError::bad)?;
     if candidate.modules.len() > MODULES_MAX {
         return Err(AdminError::bad(format!("more than {MODULES_MAX} modules")));
     }
