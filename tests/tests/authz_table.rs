@@ -266,3 +266,51 @@ async fn every_endpoint_with_every_control() {
     assert!(upstream.count() < answered, "what is refused goes nowhere, and lists need nobody");
     golden("authz_table_data.txt", &table("Data plane: what each control answers", &names, &rows));
 }
+
+#[tokio::test]
+async fn every_route_of_the_token_endpoint_with_every_credential() {
+    let upstream = Upstream::start().await;
+    let on = "identity: { token_endpoint: { issuer: \"https://weir.example.com\" } }";
+    let closed = Gateway::start(&Config::with(&upstream)).await;
+    let mut open = Gateway::prepare(&Config::with(&upstream).section(on).tenant("out", ""));
+    let (service, secret) = key(&open, &["--tenant", "acme", "--service"]).await;
+    let (person, persons) = key(&open, &["--tenant", "acme"]).await;
+    let (admin, admins) = key(&open, &["--admin", "owner"]).await;
+    let (gone, revoked) = key(&open, &["--tenant", "acme", "--service"]).await;
+    open.weir(&["key", "revoke", &gone]).await;
+    let (out, outs) = key(&open, &["--tenant", "out/team", "--service"]).await;
+    open.weir(&["tenant", "create", "out/team"]).await;
+    open.weir(&["tenant", "disable", "out/team"]).await;
+    open.spawn().await;
+    let basic = |id: &str, secret: &str| {
+        use base64::Engine as _;
+        format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{id}:{secret}")))
+    };
+    let columns = [
+        Column { name: "none".to_owned(), secret: None },
+        column("service account", &basic(&service, &secret)),
+        column("another's secret", &basic(&service, &persons)),
+        column("person's key", &basic(&person, &persons)),
+        column("administrator's key", &basic(&admin, &admins)),
+        column("revoked", &basic(&gone, &revoked)),
+        column("of a disabled tenant", &basic(&out, &outs)),
+        column("bearer", &format!("Bearer {secret}")),
+    ];
+    let mut rows = Vec::new();
+    for route in routes("tokens").await {
+        let (method, path) = (text(&route, "method"), text(&route, "path"));
+        let mut cells = Vec::new();
+        for one in &columns {
+            let body = if method == "POST" { "grant_type=client_credentials" } else { "" };
+            let request = Request { method: method.into(), ..Request::post(path, "", body) };
+            let request = request.without("authorization").header("content-type", "application/x-www-form-urlencoded");
+            let request = one.secret.iter().fold(request, |request, secret| request.header("authorization", secret));
+            assert!(closed.fetch(&request).await.status >= 400, "{method} {path}: there is no such endpoint");
+            let reply = open.fetch(&request).await;
+            let why = reply.json()["error"].as_str().map(|why| format!(" {why}")).unwrap_or_default();
+            cells.push(format!("{}{why}", reply.status));
+        }
+        rows.push((format!("{method} {path}"), cells));
+    }
+    golden("authz_table_tokens.txt", &table("Token endpoint: what each credential gets", &columns, &rows));
+}

@@ -1,4 +1,5 @@
-//! `weir routes`: every endpoint of the data plane and every route of the admin listener, with who may use it.
+//! `weir routes`: every endpoint of the data plane and every route of the admin listener, with who may use it. Those of
+//! `tokens` are on the data plane too, where a token endpoint is configured.
 
 use std::io::Write;
 
@@ -6,6 +7,7 @@ use serde_json::json;
 use weir_wire::fault::Endpoint;
 
 use crate::admin::route::{self, Access};
+use crate::identity::metadata;
 
 /// Arguments of `weir routes`.
 #[derive(Debug, clap::Args)]
@@ -38,7 +40,11 @@ fn lines() -> Vec<Line> {
         };
         Line { listener: "admin", method: route.method, path: route.path, asks }
     });
-    data.chain(admin).collect()
+    let tokens = metadata::ROUTES.into_iter().map(|(method, path, is_proven)| {
+        let asks = if is_proven { "client's credential" } else { "open" };
+        Line { listener: "tokens", method, path, asks }
+    });
+    data.chain(tokens).chain(admin).collect()
 }
 
 /// Prints the table.
@@ -52,7 +58,7 @@ pub fn run(args: &RoutesArgs, out: &mut dyn Write) -> std::io::Result<()> {
             true => {
                 writeln!(out, "{}", json!({"listener": listener, "method": method, "path": path, "asks": asks}))?;
             }
-            false => writeln!(out, "{listener:5}  {method:6}  {path:34}  {asks}")?,
+            false => writeln!(out, "{listener:6}  {method:6}  {path:34}  {asks}")?,
         }
     }
     Ok(())

@@ -15,6 +15,11 @@ const RESOURCE_PATH: &str = "/.well-known/oauth-protected-resource";
 /// The path of all endpoints: clients name the API by it.
 const API_PATH: &str = "/v1";
 
+/// What is served beside the calls, as method and path, and whether a client has to prove itself there: for the table
+/// of routes. Below the last one lie the parts of the API.
+pub const ROUTES: [(&str, &str, bool); 4] =
+    [("POST", TOKEN_PATH, true), ("GET", KEYS_PATH, false), ("GET", SERVER_PATH, false), ("GET", RESOURCE_PATH, false)];
+
 /// What is served beside the calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route<'a> {
