@@ -10,6 +10,7 @@ mod directory;
 mod issuers;
 mod keys;
 mod ledger;
+mod opa;
 mod policy;
 mod rehearse;
 pub mod route;

@@ -34,6 +34,7 @@ mod ldap;
 mod lifecycle;
 mod limits;
 mod oauth;
+mod opa_data;
 mod oracle;
 mod origin;
 mod passing;

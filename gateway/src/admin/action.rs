@@ -39,6 +39,8 @@ pub enum Action {
     PolicyRehearse,
     /// Look at policies and bundles.
     PolicyRead,
+    /// Ask policies, as OPA is asked.
+    PolicyAsk,
     /// Let another policy decide.
     PolicyChange,
     /// Look at directories of users.
@@ -51,7 +53,7 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::StatusRead,
         Self::KeysRead,
         Self::KeysCreate,
@@ -70,6 +72,7 @@ impl Action {
         Self::IssuersRotate,
         Self::PolicyRehearse,
         Self::PolicyRead,
+        Self::PolicyAsk,
         Self::PolicyChange,
         Self::DirectoryRead,
         Self::UsageRead,
@@ -97,6 +100,7 @@ impl Action {
             Self::IssuersRotate => "issuers.rotate",
             Self::PolicyRehearse => "policy.rehearse",
             Self::PolicyRead => "policy.read",
+            Self::PolicyAsk => "policy.ask",
             Self::PolicyChange => "policy.change",
             Self::DirectoryRead => "directory.read",
             Self::UsageRead => "usage.read",
@@ -113,6 +117,7 @@ impl Action {
                 | Self::IssuersRotate
                 | Self::PolicyRehearse
                 | Self::PolicyRead
+                | Self::PolicyAsk
                 | Self::PolicyChange
                 | Self::DirectoryRead
                 | Self::AuditVerify

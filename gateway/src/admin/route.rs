@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 
 use super::action::Action;
-use super::{directory, issuers, keys, ledger, policy, rehearse, scim, secrets, status, tenants, token_keys};
+use super::{directory, issuers, keys, ledger, opa, policy, rehearse, scim, secrets, status, tenants, token_keys};
 use crate::running::Running;
 
 /// Who may use a route.
@@ -61,6 +61,9 @@ pub fn table() -> Vec<Route> {
         route("POST", "/admin/v1/token-keys/rotate", Asks(Action::IssuersRotate), post(token_keys::rotate)),
         route("POST", "/admin/v1/policy/rehearse", Asks(Action::PolicyRehearse), post(rehearse::rehearse)),
         route("GET", "/admin/v1/policy", Asks(Action::PolicyRead), get(policy::show)),
+        route("POST", "/v1/data/{*path}", Asks(Action::PolicyAsk), post(opa::ask)),
+        route("GET", "/v1/data/{*path}", Asks(Action::PolicyRead), get(opa::get)),
+        route("GET", "/health", Open, get(opa::health)),
         route("POST", "/admin/v1/policy/rollback", Asks(Action::PolicyChange), post(policy::roll_back)),
         route("GET", "/admin/v1/policy/data", Asks(Action::PolicyRead), get(policy::pushed)),
         route("PUT", "/admin/v1/policy/data/{*path}", Asks(Action::PolicyChange), put(policy::push)),

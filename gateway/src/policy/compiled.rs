@@ -186,16 +186,7 @@ impl Compiled {
             Compiled::Rego(rego) => rego.engines.answer(input),
             Compiled::Wasm(module) => module.answer(&input),
         };
-        answer.map_err(|unanswered| {
-            let code = match unanswered.by {
-                DeniedBy::Timeout => fault_code::CANCEL,
-                DeniedBy::Conflict => fault_code::CONFLICT,
-                DeniedBy::Rule | DeniedBy::Undefined | DeniedBy::Shape | DeniedBy::Obligation | DeniedBy::Failure => {
-                    fault_code::INTERNAL
-                }
-            };
-            RegoFault { code, file: None, place: None, text: unanswered.text }
-        })
+        answer.map_err(named)
     }
 
     /// The decision about a document that is no call's, such as a recorded one or an administrator's request; neither
@@ -204,6 +195,31 @@ impl Compiled {
         match self {
             Compiled::Rego(rego) => rego.evaluate_document(input, "").0,
             Compiled::Wasm(module) => module.evaluate_document(&input, ""),
+        }
+    }
+
+    /// The value of any document below `data`, by the names that lead there; a compiled policy has its entry points
+    /// alone. Undefined where there is none.
+    ///
+    /// # Errors
+    /// The evaluation failed.
+    pub fn ask(&self, path: &[String], input: Option<Value>) -> Result<Value, RegoFault> {
+        match self {
+            Compiled::Rego(rego) => {
+                let _moment = moment::Moment::hold();
+                let place = |part: &String| match part.parse::<u32>() {
+                    Ok(number) => format!("[{number}]"),
+                    Err(_) => format!("[{}]", serde_json::Value::from(part.as_str())),
+                };
+                rego.engines.query(&format!("data{}", path.iter().map(place).collect::<String>()), input)
+            }
+            Compiled::Wasm(module) => {
+                let Some(number) = module.wasm.entrypoint(&path.join("/")) else { return Ok(Value::Undefined) };
+                let json = input.map(|input| serde_json::to_string(&input)).transpose();
+                let json = json.map(Option::unwrap_or_default).map_err(|fault| fault.to_string());
+                let json = json.map_err(|text| Unanswered::new(DeniedBy::Failure, text));
+                json.and_then(|json| module.wasm.answer(number, &json)).map_err(named)
+            }
         }
     }
 
@@ -276,6 +292,18 @@ impl Rego {
             Err(unanswered) => (Err(Denied::without_rule(unanswered.by, &self.entrypoint, unanswered.text)), false),
         }
     }
+}
+
+/// Why there is no answer, in OPA's words.
+fn named(unanswered: Unanswered) -> RegoFault {
+    let code = match unanswered.by {
+        DeniedBy::Timeout => fault_code::CANCEL,
+        DeniedBy::Conflict => fault_code::CONFLICT,
+        DeniedBy::Rule | DeniedBy::Undefined | DeniedBy::Shape | DeniedBy::Obligation | DeniedBy::Failure => {
+            fault_code::INTERNAL
+        }
+    };
+    RegoFault { code, file: None, place: None, text: unanswered.text }
 }
 
 /// The document in the shape that the policy knows.

@@ -14,7 +14,7 @@ use regorus::Value;
 use super::machine::fit::Unfit;
 use super::machine::{Machine, Stopped, fit, probes};
 use super::permit::DeniedBy;
-use super::rego::{Fault, Rego, classify};
+use super::rego::{Fault, Rego, RegoFault, classify, fault_code};
 use crate::telemetry::metric;
 
 /// One call of so many is answered by both engines: often enough to find a difference within seconds under load, and
@@ -191,6 +191,24 @@ impl Engines {
             true => Err(Interpreted::Unable(last)),
             false => Ok(()),
         }
+    }
+
+    /// The value of any document, such as `data["a"]["b"]`, as OPA would give it; undefined where there is none.
+    pub(super) fn query(&self, document: &str, input: Option<Value>) -> Result<Value, RegoFault> {
+        let asked = quietly(|| {
+            let mut rego = self.lenient.clone();
+            if let Some(input) = input {
+                rego.engine.set_input(input);
+            }
+            rego.query(document)
+        });
+        let panicked = || {
+            let text = "the engine panicked".to_owned();
+            RegoFault { code: fault_code::INTERNAL, file: None, place: None, text }
+        };
+        let found = asked.map_err(|Panicked| panicked())??;
+        let value = found.result.into_iter().next().and_then(|row| row.expressions.into_iter().next());
+        Ok(value.map_or(Value::Undefined, |expression| expression.value))
     }
 
     /// The interpreter's answer: first as if every error counted; where a builtin's error ended that, as OPA does.

@@ -47,6 +47,8 @@ pub const COOLING: &str = "weir_deployments_cooling";
 /// Policies that the fast machine may not run, by reason.
 pub const POLICY_MACHINE_REFUSED: &str = "weir_policy_vm_refused_total";
 
+/// Questions over OPA's data API, by result.
+pub const POLICY_ASKED: &str = "weir_policy_asked_total";
 /// Instances of compiled policies that were thrown away, by reason.
 pub const POLICY_WASM_DROPPED: &str = "weir_policy_wasm_instances_dropped_total";
 /// Polls of policy bundles, by bundle and result.
@@ -116,6 +118,7 @@ pub fn install() -> Result<(), metrics_exporter_prometheus::BuildError> {
     describe_gauge!(BUNDLE_AGE, "seconds since a policy bundle was last confirmed; -1 before the first time");
     describe_gauge!(BUNDLE_STALE, "1 while a policy bundle is older than it may be");
     describe_counter!(SHADOW_FLIPS, "calls about which a shadow policy would have decided otherwise");
+    describe_counter!(POLICY_ASKED, "questions over OPA's data API, by result");
     describe_counter!(POLICY_WASM_DROPPED, "instances of compiled policies that were thrown away, by reason");
     describe_counter!(REFUSALS, "refused calls by reason code");
     describe_counter!(ATTEMPTS, "upstream attempts by deployment and outcome");
@@ -204,6 +207,11 @@ pub fn shadow_flipped(bundle: &str, to: &'static str) {
 /// Counts a poll of a policy bundle.
 pub fn bundle_polled(bundle: &str, result: &'static str) {
     counter!(BUNDLE_POLLS, "bundle" => bundle.to_owned(), "result" => result).increment(1);
+}
+
+/// Counts a question over OPA's data API.
+pub fn policy_asked(result: &'static str) {
+    counter!(POLICY_ASKED, "result" => result).increment(1);
 }
 
 /// Counts an instance of a compiled policy that is not asked again.
