@@ -25,6 +25,7 @@ pub mod reads;
 pub mod rego;
 pub mod replay;
 pub mod source;
+pub mod test_inputs;
 mod walk;
 pub mod wasm;
 
@@ -39,7 +40,7 @@ pub use input::{BudgetInput, CandidateInput, EstimateInput, Input, RequestInput}
 pub use permit::{Denied, DeniedBy, Permit};
 pub use pushed::Pushed;
 
-use source::Bundle;
+use source::{Bundle, Tests};
 
 use crate::config::settings::{AdminSettings, PolicyEngine, PolicyInput, PolicySettings, TenantRule};
 
@@ -49,8 +50,19 @@ pub fn prepare(settings: &PolicySettings, tenants: &[TenantRule], pushed: &Pushe
     let bundle = own(settings, tenants, pushed)?;
     match bundle.wasm {
         Some(module) => Compiled::wasm(&module, &bundle.data, settings),
-        None => Compiled::new(bundle.policies, bundle.data, settings),
+        None => {
+            let asked = tested(settings)?;
+            Compiled::with_probes(&bundle.policies, &bundle.data, settings, &asked)
+        }
     }
+}
+
+/// The inputs that the tests in the operator's folder ask about. Those of the shipped policies were asked before they
+/// shipped.
+fn tested(settings: &PolicySettings) -> Result<Vec<regorus::Value>, PolicyFault> {
+    let Some(folder) = settings.path.as_ref().filter(|path| path.is_dir()) else { return Ok(Vec::new()) };
+    let all = source::read(std::slice::from_ref(folder), Tests::Taken)?.policies;
+    Ok(test_inputs::inputs(all.iter().filter(|(file, _)| file.ends_with("_test.rego"))))
 }
 
 /// The operator's own policies as read; of their data the grants come first, then what was pushed.

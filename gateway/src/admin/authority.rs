@@ -3,6 +3,7 @@
 //!
 //! Refuses everything that the policy doesn't clearly allow. What belongs to another tenant is not there at all.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -57,17 +58,13 @@ impl Authority {
     /// # Errors
     /// 403 with the reason code.
     pub(crate) fn may(&self, action: Action, resource: &Resource<'_>) -> Result<(), AdminError> {
-        let mut about = json!({"roles": resource.roles});
-        if let Some(tenant) = resource.tenant {
-            about["tenant"] = tenant.as_str().into();
-        }
-        if resource.deployment {
-            about["deployment"] = true.into();
-        }
-        let mut subject = json!({"id": self.who.id, "role": self.who.role});
-        if let Some(tenant) = &self.who.tenant {
-            subject["tenant"] = tenant.as_str().into();
-        }
+        // A member that is not there means something else than an empty one.
+        let tenant = |tenant: Option<&TenantPath>| tenant.map(|tenant| ("tenant", json!(tenant.as_str())));
+        let deployment = resource.deployment.then_some(("deployment", json!(true)));
+        let about = [("roles", json!(resource.roles))].into_iter().chain(tenant(resource.tenant)).chain(deployment);
+        let subject = [("id", json!(self.who.id)), ("role", json!(self.who.role))];
+        let subject = subject.into_iter().chain(tenant(self.who.tenant.as_ref()));
+        let (about, subject): (BTreeMap<_, _>, BTreeMap<_, _>) = (about.collect(), subject.collect());
         let input = json!({"subject": subject, "action": action.name(), "resource": about});
         self.world.admin_policy.decide_document(Value::from(input)).map(drop).map_err(|denied| self.refused(&denied))
     }

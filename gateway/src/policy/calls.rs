@@ -47,7 +47,7 @@ pub(super) fn check(modules: &[&Module]) -> Result<(), PolicyFault> {
         module.policy.iter().try_for_each(|rule| default_name(rule))?;
         walk::each(module, &mut |node, found| match found {
             Found::Call(arguments) => call(node, arguments.len(), &rules, &imports),
-            Found::With
+            Found::With(_)
             | Found::Reference { .. }
             | Found::List(_)
             | Found::Members

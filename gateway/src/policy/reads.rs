@@ -129,7 +129,7 @@ pub(super) fn check<'a>(modules: impl IntoIterator<Item = &'a Module>) -> Result
 fn judge(node: &ExprRef, found: Found<'_>, read: &mut Members) -> Result<(), Uncacheable> {
     let steady = match found {
         // `with` may replace input, data or a function for everything below it: not worth following.
-        Found::With => false,
+        Found::With(_) => false,
         Found::Call(_)
         | Found::List(_)
         | Found::Members

@@ -12,8 +12,8 @@ pub(super) enum Found<'a> {
     Reference { root: Option<&'a str>, path: Vec<Option<&'a str>> },
     /// The name of a called function, and how many arguments it is given; the reference is shown as well.
     Call(&'a [ExprRef]),
-    /// The target of a `with`.
-    With,
+    /// The target of a `with`, and what it is replaced by.
+    With(&'a ExprRef),
     /// A comprehension that makes an object.
     Members,
     /// An expression that stands as a statement of its own; its node is shown again.
@@ -109,7 +109,7 @@ fn query<E>(query: &Query, visit: &mut Visit<'_, E>) -> Result<(), E> {
 
 fn statement<E>(statement: &LiteralStmt, visit: &mut Visit<'_, E>) -> Result<(), E> {
     for with in &statement.with_mods {
-        visit(&with.refr, Found::With)?;
+        visit(&with.refr, Found::With(&with.r#as))?;
         expr(&with.r#as, visit)?;
     }
     match &statement.literal {

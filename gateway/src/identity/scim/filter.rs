@@ -312,6 +312,6 @@ fn meant(attribute: &Attribute, literal: Literal) -> Literal {
         Literal::Text(text) if attribute.kind == Kind::Bool && text.eq_ignore_ascii_case("false") => {
             Literal::Bool(false)
         }
-        other => other,
+        same @ (Literal::Text(_) | Literal::Bool(_) | Literal::Null) => same,
     }
 }

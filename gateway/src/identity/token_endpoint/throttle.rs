@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn each_asker_has_its_own_count_and_one_network_is_one_asker() {
-        let begin = Instant::now();
+        let begin = crate::clock::instant();
         let throttle = Throttle::new(begin);
         let two = NonZeroU64::new(2).unwrap();
         let ask = |asker: Asker, after_s: u64| throttle.count(asker, two, begin + Duration::from_secs(after_s));
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_full_table_lets_those_wait_who_are_new() {
-        let begin = Instant::now();
+        let begin = crate::clock::instant();
         let throttle = Throttle::new(begin);
         let two = NonZeroU64::new(2).unwrap();
         for at in 0..COUNTED_MAX {

@@ -16,6 +16,7 @@ use crate::policy::Compiled;
 use crate::policy::opa_test::{self, Coverage, End, Plan};
 use crate::policy::rego::builtins::OnError;
 use crate::policy::rego::{Rego, RegoFault};
+use crate::policy::test_inputs;
 
 /// Where a bundle says what it is.
 const MANIFEST: &str = ".manifest";
@@ -85,7 +86,10 @@ pub fn check(rule: &BundleRule, files: &Files) -> Result<Checked, BundleFault> {
         // What was compiled decides; the Rego beside it is for its tests and for people.
         Some(module) => Compiled::wasm(module, &content.data, &settings)?,
         None if content.policies.is_empty() => return Err(BundleFault::Empty),
-        None => Compiled::new(content.policies, content.data, &settings)?,
+        None => {
+            let asked = test_inputs::inputs(&content.tests);
+            Compiled::with_probes(&content.policies, &content.data, &settings, &asked)?
+        }
     };
     Ok(Checked { revision: manifest.revision, roots: manifest.roots, compiled, tests, signed })
 }

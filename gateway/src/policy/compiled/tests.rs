@@ -228,7 +228,7 @@ proptest! {
             let input = Input {
                 client: ClientInput { ip: ips[ip], ..ClientInput::default() },
                 // Thursday, Friday and Saturday, at a different hour each.
-                now_ms: day * (86_400 + 7_200) * 1_000,
+                now_ms: day.saturating_mul(93_600_000),
                 candidates: &candidates[..mix % 3],
                 request: RequestInput {
                     max_tokens: [None, Some(64), Some(101)][tokens],

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
@@ -299,7 +299,7 @@ fn handing_a_decision_over_takes_microseconds() {
     let (rules, verdict) = (rules(""), permit("{}"));
     let mut times: Vec<Duration> = (0..2_000)
         .map(|_| {
-            let begun = Instant::now();
+            let begun = crate::clock::instant();
             log.keep(|| record_of(&verdict, &rules), LogFull::DropNew).unwrap();
             begun.elapsed()
         })

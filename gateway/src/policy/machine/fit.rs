@@ -63,7 +63,7 @@ pub(in crate::policy) fn check(modules: &[&Module]) -> Result<(), Unfit> {
             // The machine binds a name to what is undefined and goes on, where OPA's body ends: a guard sees to it.
             Found::Assigned(_) if guard::can_guard(node) => Ok(()),
             Found::Assigned(value) => defined(value, &known),
-            Found::With => Err(unfit(node, "`with`")),
+            Found::With(_) => Err(unfit(node, "`with`")),
             Found::List(items) => items.iter().try_for_each(|item| defined(item, &known)),
             Found::Members => Err(unfit(node, "an object comprehension")),
             Found::Reference { .. } => numbered(node),
@@ -177,7 +177,7 @@ fn defined(item: &ExprRef, rules: &HashSet<&str>) -> Result<(), Unfit> {
 }
 
 #[allow(clippy::wildcard_enum_match_arm, reason = "whatever is not named is no constant")]
-pub(super) fn is_constant(value: &ExprRef) -> bool {
+pub(in crate::policy) fn is_constant(value: &ExprRef) -> bool {
     match value.as_ref() {
         Expr::String { .. } | Expr::RawString { .. } | Expr::Number { .. } | Expr::Bool { .. } | Expr::Null { .. } => {
             true

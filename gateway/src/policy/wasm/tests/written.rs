@@ -135,7 +135,7 @@ fn addresses(text: &str) -> String {
             (false, false) => {
                 out.push_str(&format!("(i32.const {at})"));
                 data.push_str(&format!("\n  (data (i32.const {at}) \"{part}\\00\")"));
-                at += part.replace("\\22", "'").len() + 1;
+                at = usize::saturating_add(at, part.replace("\\22", "'").len()).saturating_add(1);
             }
         }
     }
