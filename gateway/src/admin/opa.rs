@@ -25,6 +25,7 @@ use crate::telemetry::metric;
 /// Names in a path.
 const PATH_PARTS_MAX: usize = 64;
 
+type Members = serde_json::Map<String, serde_json::Value>;
 type Wanted = Query<HashMap<String, String>>;
 
 /// OPA's own sign of life.
@@ -42,9 +43,9 @@ pub(crate) async fn ask(
     let started = clock::instant();
     let input = match body.trim_ascii().is_empty() {
         true => Ok(None),
-        false => read(&body).and_then(|body| match body {
-            serde_json::Value::Object(mut members) => Ok(members.remove("input")),
-            _ => Err("the body is no object".to_owned()),
+        false => read(&body).and_then(|body| {
+            let serde_json::Value::Object(mut members) = body else { return Err("the body is no object".to_owned()) };
+            Ok(members.remove("input"))
         }),
     };
     answer(&running, &path, input, &wanted.0, started).await
@@ -96,25 +97,27 @@ async fn answer(
             return refused(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", &error.to_string(), None);
         }
     };
-    let mut reply = json!({"decision_id": CallId::at(clock::unix_ms()).0.to_string()});
+    let mut reply = Members::new();
+    reply.insert("decision_id".to_owned(), CallId::at(clock::unix_ms()).0.to_string().into());
     metric::policy_asked(if value == Value::Undefined { "undefined" } else { "result" });
     if value != Value::Undefined {
-        reply["result"] = serde_json::to_value(&value).unwrap_or_default();
+        reply.insert("result".to_owned(), serde_json::to_value(&value).unwrap_or_default());
     }
     if !has_input {
         let text = "'input' key missing from the request";
-        reply["warning"] = json!({"code": "api_usage_warning", "message": text});
+        reply.insert("warning".to_owned(), json!({"code": "api_usage_warning", "message": text}));
     }
     if is_wanted("metrics") {
         let whole = clock::instant().saturating_duration_since(started);
-        reply["metrics"] = json!({
-            "timer_rego_query_eval_ns": nanoseconds(took), "timer_server_handler_ns": nanoseconds(whole),
-        });
+        let (query, whole) = (nanoseconds(took), nanoseconds(whole));
+        let timers = json!({"timer_rego_query_eval_ns": query, "timer_server_handler_ns": whole});
+        reply.insert("metrics".to_owned(), timers);
     }
     if is_wanted("provenance") {
-        reply["provenance"] = json!({"version": env!("CARGO_PKG_VERSION"), "revision": revision.to_string()});
+        let provenance = json!({"version": env!("CARGO_PKG_VERSION"), "revision": revision.to_string()});
+        reply.insert("provenance".to_owned(), provenance);
     }
-    shown(StatusCode::OK, &reply, is_wanted("pretty"))
+    shown(StatusCode::OK, &reply.into(), is_wanted("pretty"))
 }
 
 fn nanoseconds(time: std::time::Duration) -> u64 {
@@ -123,11 +126,10 @@ fn nanoseconds(time: std::time::Duration) -> u64 {
 
 /// An error in OPA's words.
 fn refused(status: StatusCode, code: &str, text: &str, fault: Option<&RegoFault>) -> Response {
-    let mut reply = json!({"code": code, "message": text});
-    if let Some(fault) = fault {
-        reply["errors"] = json!([{"code": fault.code, "message": fault.text}]);
-    }
-    shown(status, &reply, false)
+    let errors = fault.map(|fault| ("errors", json!([{"code": fault.code, "message": fault.text}])));
+    let reply = [("code", code.into()), ("message", text.into())].into_iter().chain(errors);
+    let reply: Members = reply.map(|(name, value)| (name.to_owned(), value)).collect();
+    shown(status, &reply.into(), false)
 }
 
 fn shown(status: StatusCode, reply: &serde_json::Value, is_pretty: bool) -> Response {
