@@ -9,8 +9,6 @@ mod guard;
 pub(super) mod probes;
 mod single;
 
-pub(super) use fit::is_constant;
-
 use std::num::NonZeroU32;
 use std::sync::Arc;
 

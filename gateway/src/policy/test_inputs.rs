@@ -1,11 +1,11 @@
 //! Inputs that a bundle's own tests ask about: the fast machine must agree with the interpreter on them before it
 //! answers a call.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use regorus::Value;
 use regorus::unstable::{Expr, ExprRef, Module};
 
-use super::eval;
-use super::machine::is_constant;
 use super::rego::Rego;
 use super::rego::builtins::OnError;
 use super::walk::{self, Found};
@@ -33,14 +33,29 @@ fn of_module(module: &Module, found: &mut Vec<Value>) {
         if let Found::With(replacement) = seen
             && found.len() < INPUTS_MAX
             && is_input(target)
-            && is_constant(replacement)
-            && let Ok(value) = eval::term(replacement.span().text())
+            && let Some(value) = constant(replacement)
         {
             found.push(value);
         }
         Ok(())
     });
     let Ok(()) = walked;
+}
+
+/// A value that is written out.
+#[allow(clippy::wildcard_enum_match_arm, reason = "whatever is not named is computed")]
+fn constant(node: &ExprRef) -> Option<Value> {
+    match node.as_ref() {
+        Expr::String { value, .. } | Expr::RawString { value, .. } | Expr::Number { value, .. } => Some(value.clone()),
+        Expr::Bool { value, .. } | Expr::Null { value, .. } => Some(value.clone()),
+        Expr::Array { items, .. } => items.iter().map(constant).collect::<Option<Vec<_>>>().map(Value::from),
+        Expr::Set { items, .. } => items.iter().map(constant).collect::<Option<BTreeSet<_>>>().map(Value::from),
+        Expr::Object { fields, .. } => {
+            let fields = fields.iter().map(|(_, name, value)| Some((constant(name)?, constant(value)?)));
+            fields.collect::<Option<BTreeMap<_, _>>>().map(Value::from)
+        }
+        _ => None,
+    }
 }
 
 fn is_input(target: &ExprRef) -> bool {

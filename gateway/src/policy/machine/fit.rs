@@ -177,7 +177,7 @@ fn defined(item: &ExprRef, rules: &HashSet<&str>) -> Result<(), Unfit> {
 }
 
 #[allow(clippy::wildcard_enum_match_arm, reason = "whatever is not named is no constant")]
-pub(in crate::policy) fn is_constant(value: &ExprRef) -> bool {
+pub(super) fn is_constant(value: &ExprRef) -> bool {
     match value.as_ref() {
         Expr::String { .. } | Expr::RawString { .. } | Expr::Number { .. } | Expr::Bool { .. } | Expr::Null { .. } => {
             true
