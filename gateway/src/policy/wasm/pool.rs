@@ -82,7 +82,7 @@ impl Pool {
     }
 
     /// A place for one evaluation, with an instance where one is free.
-    fn take(&self, limit: Duration) -> Result<Lease<'_>, NoInstance> {
+    pub(super) fn take(&self, limit: Duration) -> Result<Lease<'_>, NoInstance> {
         let mut idle = self.idle.lock();
         let is_full = |idle: &mut Idle| idle.free.is_empty() && idle.all >= INSTANCES_MAX;
         if self.returned.wait_while_for(&mut idle, is_full, limit).timed_out() && is_full(&mut idle) {
@@ -117,7 +117,7 @@ fn why(error: &wasmtime::Error) -> &'static str {
 }
 
 /// A place among the instances: given back when dropped, with what is in it.
-struct Lease<'p> {
+pub(super) struct Lease<'p> {
     pool: &'p Pool,
     instance: Option<Instance>,
 }
