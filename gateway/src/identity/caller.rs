@@ -17,6 +17,7 @@ use super::issuer::{IssuerRule, Proven};
 use super::keyring::union;
 use super::own_tokens::TokenEndpointRule;
 use super::own_tokens::claims::{Origin, OwnProven};
+use super::own_tokens::narrowing::Narrowing;
 use super::stored::joined;
 use super::token::TokenFault;
 use super::{Identified, IdentityFault, KeyId, Subject, TenantPath, UserName, api_key, directory};
@@ -65,31 +66,42 @@ pub async fn identify(
     witness: &Witness<'_>,
     now_ms: u64,
 ) -> Result<Identified, IdentityFault> {
-    let (caller, claimed) = proven(running, world, credential, witness, now_ms).await?;
-    told(caller, &claimed, running, world, now_ms).await
+    let (caller, claimed, narrowing) = proven(running, world, credential, witness, now_ms).await?;
+    let mut caller = told(caller, &claimed, running, world, now_ms).await?;
+    // What a directory adds comes back through no token that was narrowed.
+    narrowing.apply(&mut caller, optional_roles(world));
+    Ok(caller)
 }
 
-/// The caller that a request proves, and the names that its credential claims for its user.
+/// Roles that a token of Weir's own may be without.
+fn optional_roles(world: &World) -> &[String] {
+    world.settings.token_endpoint.as_ref().map_or(&[], |rule| &rule.optional_roles)
+}
+
+/// The caller that a request proves, the names that its credential claims for its user, and what is left of its rights.
 async fn proven(
     running: &Running,
     world: &World,
     credential: &Credential<'_>,
     witness: &Witness<'_>,
     now_ms: u64,
-) -> Result<(Identified, Arc<[UserName]>), IdentityFault> {
+) -> Result<(Identified, Arc<[UserName]>, Narrowing), IdentityFault> {
     // A bad certificate ends the call, also where another credential would do: it is presented to count.
     let names = witness.certificate.map(|certificate| certificate.judged(world.judges(), now_ms)).transpose();
     let names = names.inspect_err(|fault| metric::certificate_judged("", fault.code()))?;
     let (text, is_proven) = match credential {
         Credential::ApiKey(key) => {
             let caller = running.keyring.identify(key, &world.peppers, &world.tenants, now_ms)?;
-            return Ok((caller, Arc::default()));
+            return Ok((caller, Arc::default(), Narrowing::default()));
         }
-        Credential::Certificate => return Ok((narrow(of_certificate(names, world)?, running)?, Arc::default())),
+        Credential::Certificate => {
+            let caller = narrow(of_certificate(names, world)?, running)?;
+            return Ok((caller, Arc::default(), Narrowing::default()));
+        }
         Credential::Token(text) if let Some(rule) = own_rule(world, text) => {
             let token = running.own_tokens.prove(text, rule, now_ms)?;
             let caller = of_own(running, world, &token, now_ms)?;
-            return Ok((caller, token.own.from.user()));
+            return Ok((caller, token.own.from.user(), token.narrowing.clone()));
         }
         Credential::Token(text) => (*text, false),
         Credential::BoundToken(text) => (*text, true),
@@ -111,7 +123,8 @@ async fn proven(
             held?;
         }
     }
-    Ok((narrow(of_token(&rule, &proven, world)?, running)?, Arc::clone(&proven.user)))
+    let caller = narrow(of_token(&rule, &proven, world)?, running)?;
+    Ok((caller, Arc::clone(&proven.user), Narrowing::default()))
 }
 
 /// Adds what directories tell of the user. What the configuration, a token or a stored level says stays as it is, and
@@ -206,7 +219,7 @@ pub(super) fn of_own(
             of_issuer(running, world, rule, &proven)?
         }
     };
-    token.narrowing.apply(&mut caller);
+    token.narrowing.apply(&mut caller, optional_roles(world));
     caller.subject.credential = CredentialKind::WeirToken;
     caller.subject.vouchers = vouchers.into();
     Ok(caller)

@@ -136,8 +136,9 @@ impl Narrowing {
         }
     }
 
-    /// Takes away what is not left. What the caller lost since stays lost: this only ever narrows.
-    pub fn apply(&self, caller: &mut Identified) {
+    /// Takes away what is not left. What the caller lost since stays lost: this only ever narrows, also when it is done
+    /// once more. Of roles only the `optional` ones go: one that the caller got since may restrict it.
+    pub fn apply(&self, caller: &mut Identified, optional: &[String]) {
         if let Some(models) = &self.models {
             let held = caller.key_models.take().map(|held| held.to_vec());
             caller.key_models = narrower(held, Some(models)).map(Arc::from);
@@ -147,7 +148,8 @@ impl Narrowing {
             caller.gate = Some(Arc::new(gate.only(endpoints)));
         }
         if let Some(roles) = &self.roles {
-            let left = |role: &&Arc<str>| roles.iter().any(|name| **name == ***role);
+            let named = |list: &[String], role: &Arc<str>| list.iter().any(|name| **name == **role);
+            let left = |role: &&Arc<str>| named(roles, role) || !named(optional, role);
             caller.subject.roles = caller.subject.roles.iter().filter(left).cloned().collect();
         }
     }

@@ -164,15 +164,20 @@ fn a_scope_only_narrows_and_keeps_the_roles_that_may_bind() {
 fn a_narrowed_caller_never_gets_back_what_its_source_lost() {
     let narrowing = Narrowing::parse("model:gpt-4 model:small endpoint:models role:reader").unwrap();
     let mut now = caller(&["reader", "intern"], Some(&["gpt-*"]), None);
-    narrowing.apply(&mut now);
+    let optional = ["intern".to_owned(), "writer".to_owned()];
+    narrowing.apply(&mut now, &optional);
     assert_eq!(now.key_models.as_deref(), Some(&["gpt-4".to_owned()][..]));
     assert_eq!(now.subject.roles.iter().map(|role| &**role).collect::<Vec<_>>(), ["reader"]);
     let gate = now.gate.as_ref().unwrap();
     assert!(gate.covers_endpoint("models") && !gate.covers_endpoint("completions"));
     let mut less = caller(&["intern"], Some(&[]), Some(&["completions"]));
-    narrowing.apply(&mut less);
+    narrowing.apply(&mut less, &optional);
     assert_eq!((less.key_models.as_deref(), less.subject.roles.len()), (Some(&[][..]), 0));
     assert!(!less.gate.unwrap().covers_endpoint("models"));
+    // What a directory adds afterwards: a right doesn't come back, a role that may restrict stays.
+    let mut told = caller(&["reader", "writer", "suspended"], None, None);
+    narrowing.apply(&mut told, &optional);
+    assert_eq!(told.subject.roles.iter().map(|role| &**role).collect::<Vec<_>>(), ["reader", "suspended"]);
     let inner = Narrowing::parse("model:gpt-4").unwrap();
     assert_eq!(narrowing.with(&inner).text().unwrap(), "model:gpt-4 endpoint:models role:reader");
 }
