@@ -77,14 +77,7 @@ fn policies(subject: &Subject) -> anyhow::Result<()> {
     };
     percentiles("build the document `input`", &mut || drop(black_box(input.to_value())));
     for entrypoint in ["data.weir.authz.decision", "data.weir.abac.decision"] {
-        let settings = PolicySettings {
-            input: weir::config::settings::PolicyInput::Weir,
-            path: None,
-            data: None,
-            entrypoint: entrypoint.to_owned(),
-            timeout: Duration::from_millis(50),
-            engine: PolicyEngine::Auto,
-        };
+        let settings = PolicySettings::of_rule(entrypoint, Duration::from_millis(50), PolicyEngine::Auto);
         let sources = policy::source::shipped(entrypoint).iter();
         let sources = sources.map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
         let policy = Compiled::new(sources, vec![data.clone()], &settings)?;

@@ -23,7 +23,7 @@ mod token_keys;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
@@ -101,6 +101,11 @@ pub fn router(running: Arc<Running>) -> Router {
     });
     let app = app.merge(scim::router(&running));
     app.fallback(nothing_here).method_not_allowed_fallback(wrong_method).with_state(running)
+}
+
+/// What `authorization: Bearer` presents, as bytes that nobody has looked at.
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    headers.get(header::AUTHORIZATION)?.as_bytes().strip_prefix(b"Bearer ")
 }
 
 async fn nothing_here() -> AdminError {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::http1::plain_head;
 use crate::issuer::SigningKey;
 
 /// Files of a bundle: name and content.
@@ -122,14 +123,8 @@ impl Drop for BundleServer {
 }
 
 async fn answer(mut stream: TcpStream, state: &State) {
-    let (mut head, mut buffer) = (Vec::new(), [0; 4096]);
-    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
-        match stream.read(&mut buffer).await {
-            Ok(read) if read > 0 && head.len() < 16_384 => head.extend_from_slice(&buffer[..read]),
-            _ => return,
-        }
-    }
-    let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
+    let Some(head) = plain_head(&mut stream).await else { return };
+    let head = head.to_ascii_lowercase();
     state.heads.lock().push(head.clone());
     let known = head.lines().find_map(|line| line.strip_prefix("if-none-match: ")).unwrap_or_default().to_owned();
     let is_held = head.contains("wait=");

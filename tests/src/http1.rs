@@ -7,6 +7,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// The longest head that is read.
 const HEAD_BYTES_MAX: usize = 256 << 10;
+/// The longest head that [`plain_head`] reads, but for its last part.
+const PLAIN_HEAD_BYTES_MAX: usize = 16_384;
 
 /// The first line and the headers of a message.
 #[derive(Debug, Clone, Default)]
@@ -54,6 +56,19 @@ impl Head {
     fn length(&self) -> Option<usize> {
         self.get("content-length").and_then(|value| value.parse().ok())
     }
+}
+
+/// The head of a request as it came, for servers that answer one and close; `None` where the client went away before
+/// its end, or where it is too long for such a server.
+pub async fn plain_head(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
+    let (mut head, mut buffer) = (Vec::new(), [0; 4096]);
+    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+        match stream.read(&mut buffer).await {
+            Ok(read) if read > 0 && head.len() < PLAIN_HEAD_BYTES_MAX => head.extend_from_slice(&buffer[..read]),
+            _ => return None,
+        }
+    }
+    Some(String::from_utf8_lossy(&head).into_owned())
 }
 
 /// How much of a body is still to come.

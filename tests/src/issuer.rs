@@ -9,9 +9,11 @@ use parking_lot::Mutex;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+
+use crate::http1::plain_head;
 
 /// A pair of keys for ES256.
 pub struct SigningKey {
@@ -127,14 +129,7 @@ impl Drop for Issuer {
 }
 
 async fn answer(mut stream: TcpStream, state: &State) {
-    let (mut head, mut buffer) = (Vec::new(), [0; 4096]);
-    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
-        match stream.read(&mut buffer).await {
-            Ok(read) if read > 0 && head.len() < 16_384 => head.extend_from_slice(&buffer[..read]),
-            _ => return,
-        }
-    }
-    let head = String::from_utf8_lossy(&head).into_owned();
+    let Some(head) = plain_head(&mut stream).await else { return };
     let path = head.split(' ').nth(1).unwrap_or_default();
     if path == "/keys" {
         state.fetches.fetch_add(1, Ordering::SeqCst);

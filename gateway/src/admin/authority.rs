@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use regorus::Value;
@@ -15,7 +15,7 @@ use serde_json::json;
 use subtle::ConstantTimeEq;
 
 use super::action::Action;
-use super::{AdminError, nothing_here};
+use super::{AdminError, bearer, nothing_here};
 use crate::identity::keyring::Administrator;
 use crate::identity::{KeyId, TenantPath, api_key};
 use crate::policy::Denied;
@@ -97,8 +97,7 @@ enum Unproven {
 fn prove(running: &Running, world: &World, request: &Request) -> Result<Administrator, Unproven> {
     // The token of the present revision: a reload that changes it locks the old one out.
     let token = world.settings.admin.token.as_ref().ok_or(Unproven::Closed)?;
-    let presented =
-        request.headers().get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    let presented = bearer(request.headers());
     let presented = presented.ok_or(Unproven::Wrong)?;
     if presented.ct_eq(token.expose()).into() {
         return Ok(Administrator { id: KeyId(OWNER.into()), tenant: None, role: OWNER.into() });

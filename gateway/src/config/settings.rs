@@ -340,6 +340,14 @@ pub enum PolicyInput {
     Envoy,
 }
 
+impl PolicySettings {
+    /// For policies that are given as text and get Weir's own document.
+    pub fn of_rule(entrypoint: &str, timeout: Duration, engine: PolicyEngine) -> Self {
+        let entrypoint = entrypoint.to_owned();
+        Self { path: None, data: None, entrypoint, timeout, engine, input: PolicyInput::Weir }
+    }
+}
+
 /// Which engine may answer a policy's calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PolicyEngine {

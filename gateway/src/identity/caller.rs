@@ -68,7 +68,7 @@ pub async fn identify(
 ) -> Result<Identified, IdentityFault> {
     let (caller, claimed, narrowing) = proven(running, world, credential, witness, now_ms).await?;
     let mut caller = told(caller, &claimed, running, world, now_ms).await?;
-    // What a directory adds comes back through no token that was narrowed.
+    // Last, so that what a directory adds comes back through no token that was narrowed.
     narrowing.apply(&mut caller, optional_roles(world));
     Ok(caller)
 }
@@ -177,7 +177,8 @@ pub(super) fn of_issuer(
     narrow(of_token(rule, proven, world)?, running)
 }
 
-/// The caller of a proven token of Weir's own: what its source may do at this moment, and of that what is left.
+/// The caller of a proven token of Weir's own: what its source may do at this moment. What the token is narrowed to is
+/// still to be taken off.
 ///
 /// # Errors
 /// A key that it rests on no longer holds, or its issuer no longer speaks for its tenant.
@@ -219,7 +220,6 @@ pub(super) fn of_own(
             of_issuer(running, world, rule, &proven)?
         }
     };
-    token.narrowing.apply(&mut caller, optional_roles(world));
     caller.subject.credential = CredentialKind::WeirToken;
     caller.subject.vouchers = vouchers.into();
     Ok(caller)

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, header, uri::Authority};
+use axum::http::{HeaderMap, uri::Authority};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
 
+use crate::admin::bearer;
 use crate::identity::directory::ScimRule;
 use crate::identity::scim::{Kind, ScimFault};
 use crate::running::Running;
@@ -26,8 +27,7 @@ pub(super) struct Door {
 pub(super) async fn admit(State(running): State<Arc<Running>>, mut request: Request, next: Next) -> Response {
     // The tokens of the present revision: a reload that changes one locks the old one out.
     let world = running.world.load_full();
-    let presented =
-        request.headers().get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    let presented = bearer(request.headers());
     let mut opened = None;
     for rule in &world.settings.directory.scim {
         // Every token is compared, so that the time tells nothing of the others.

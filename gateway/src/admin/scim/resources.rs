@@ -170,8 +170,32 @@ async fn put(of: Type, store: &Store, tenant: &str, row: &ResourceRow, document:
     done.map_err(failed)
 }
 
-fn busy() -> ScimFault {
-    ScimFault::new(Kind::Internal, "too many changes of this resource at the same time")
+/// What a body is to a resource.
+enum Change<'a> {
+    /// It takes its place.
+    Whole(&'a Value),
+    /// It says what becomes of it.
+    Patch(&'a Value),
+}
+
+/// Changes a resource; once more where another change came first.
+async fn rewrite(of: Type, running: &Running, door: &Door, id: &str, change: Change<'_>) -> Result<(), ScimFault> {
+    let (store, tenant) = (&running.store, door.rule.tenant.as_str());
+    for _ in 0..TRIES_MAX {
+        let row = row(of, store, tenant, id).await?;
+        let document = match change {
+            Change::Whole(body) => resource::accept(of, body)?,
+            Change::Patch(body) => {
+                let mut document = document(of, store, tenant, &row).await?;
+                patch::apply(of, &mut document, body)?;
+                document
+            }
+        };
+        if put(of, store, tenant, &row, &document).await? {
+            return Ok(());
+        }
+    }
+    Err(ScimFault::new(Kind::Internal, "too many changes of this resource at the same time"))
 }
 
 pub(super) async fn replace(
@@ -182,16 +206,9 @@ pub(super) async fn replace(
     Query(parameters): Parameters,
     body: Body,
 ) -> Result<Response, ScimFault> {
-    let tenant = door.rule.tenant.as_str();
     let body = read(body)?;
-    for _ in 0..TRIES_MAX {
-        let row = row(of, &running.store, tenant, &id).await?;
-        let document = resource::accept(of, &body)?;
-        if put(of, &running.store, tenant, &row, &document).await? {
-            return reply(StatusCode::OK, of, &running, &door, (&id, &shown_by(&parameters))).await;
-        }
-    }
-    Err(busy())
+    rewrite(of, &running, &door, &id, Change::Whole(&body)).await?;
+    reply(StatusCode::OK, of, &running, &door, (&id, &shown_by(&parameters))).await
 }
 
 pub(super) async fn change(
@@ -202,17 +219,9 @@ pub(super) async fn change(
     Query(parameters): Parameters,
     body: Body,
 ) -> Result<Response, ScimFault> {
-    let tenant = door.rule.tenant.as_str();
     let body = read(body)?;
-    for _ in 0..TRIES_MAX {
-        let row = row(of, &running.store, tenant, &id).await?;
-        let mut document = document(of, &running.store, tenant, &row).await?;
-        patch::apply(of, &mut document, &body)?;
-        if put(of, &running.store, tenant, &row, &document).await? {
-            return reply(StatusCode::OK, of, &running, &door, (&id, &shown_by(&parameters))).await;
-        }
-    }
-    Err(busy())
+    rewrite(of, &running, &door, &id, Change::Patch(&body)).await?;
+    reply(StatusCode::OK, of, &running, &door, (&id, &shown_by(&parameters))).await
 }
 
 pub(super) async fn delete(

@@ -49,14 +49,11 @@ pub struct BenchArgs {
 pub(super) fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<u8, PolicyError> {
     let bundle = bundle(&args.data, &args.entrypoint)?;
     let input = Value::from(document(&args.input)?);
-    let settings = PolicySettings {
-        input: crate::config::settings::PolicyInput::Weir,
-        path: None,
-        data: None,
-        entrypoint: args.entrypoint.clone(),
-        timeout: TIME_MAX,
-        engine: if args.interpreter { PolicyEngine::Interpreter } else { PolicyEngine::Auto },
-    };
+    let settings = PolicySettings::of_rule(
+        &args.entrypoint,
+        TIME_MAX,
+        if args.interpreter { PolicyEngine::Interpreter } else { PolicyEngine::Auto },
+    );
     let prepared = match bundle.wasm {
         Some(module) => Compiled::wasm(&module, &bundle.data, &settings),
         None => Compiled::new(bundle.policies, bundle.data, &settings),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{PolicyError, place};
-use crate::config::settings::PolicySettings;
+use crate::config::settings::{PolicyEngine, PolicySettings};
 use crate::policy::rego::builtins::OnError;
 use crate::policy::rego::{Rego, RegoFault};
 use crate::policy::source::{self, Bundle, Tests};
@@ -55,7 +55,7 @@ pub(super) fn run(args: &CheckArgs, out: &mut dyn Write) -> Result<u8, PolicyErr
 /// The first thing that is wrong with a compiled policy.
 fn module_faults(module: &[u8], bundle: &Bundle, entrypoint: Option<&str>) -> Vec<RegoFault> {
     let made = match entrypoint {
-        Some(entrypoint) => Compiled::wasm(module, &bundle.data, &settings(entrypoint.to_owned())).map(|_| ()),
+        Some(entrypoint) => Compiled::wasm(module, &bundle.data, &settings(entrypoint)).map(|_| ()),
         None => Wasm::new(module, "{}", TIMEOUT).map(|_| ()).map_err(PolicyFault::from),
     };
     made.err().map(RegoFault::from).into_iter().collect()
@@ -70,20 +70,12 @@ fn faults(bundle: &Bundle, entrypoint: Option<&str>) -> Vec<RegoFault> {
     }
     let any = bundle.policies.first().and_then(|(_, text)| first_rule(text));
     let Some(entrypoint) = entrypoint.map(str::to_owned).or(any) else { return Vec::new() };
-    let compiled = Compiled::new(bundle.policies.clone(), bundle.data.clone(), &settings(entrypoint));
+    let compiled = Compiled::new(bundle.policies.clone(), bundle.data.clone(), &settings(&entrypoint));
     compiled.err().map(RegoFault::from).into_iter().collect()
 }
 
-fn settings(entrypoint: String) -> PolicySettings {
-    let engine = crate::config::settings::PolicyEngine::Auto;
-    PolicySettings {
-        input: crate::config::settings::PolicyInput::Weir,
-        path: None,
-        data: None,
-        entrypoint,
-        timeout: TIMEOUT,
-        engine,
-    }
+fn settings(entrypoint: &str) -> PolicySettings {
+    PolicySettings::of_rule(entrypoint, TIMEOUT, PolicyEngine::Auto)
 }
 
 /// Some rule of a module: compiling needs one to begin with.

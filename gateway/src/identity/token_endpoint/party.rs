@@ -157,7 +157,8 @@ impl Desk<'_> {
 
     fn own(&self, text: &str) -> Result<Party, IdentityFault> {
         let proven = self.running.own_tokens.prove(text, self.rule, self.now_ms)?;
-        let caller = caller::of_own(self.running, self.world, &proven, self.now_ms)?;
+        let mut caller = caller::of_own(self.running, self.world, &proven, self.now_ms)?;
+        proven.narrowing.apply(&mut caller, &self.rule.optional_roles);
         Ok(Party {
             named: (self.rule.issuer.to_string(), proven.own.from.subject().to_string()),
             own: proven.own.clone(),

@@ -9,14 +9,7 @@ use crate::policy::bundle::fixture::{files, good, rule};
 use crate::policy::input::tests::subject;
 
 fn own(decision: &str) -> Compiled {
-    let settings = PolicySettings {
-        input: crate::config::settings::PolicyInput::Weir,
-        path: None,
-        data: None,
-        entrypoint: "data.own.decision".to_owned(),
-        timeout: Duration::from_secs(5),
-        engine: PolicyEngine::Interpreter,
-    };
+    let settings = PolicySettings::of_rule("data.own.decision", Duration::from_secs(5), PolicyEngine::Interpreter);
     let module = format!("package own\ndecision := {decision}\n");
     Compiled::new(vec![("own.rego".to_owned(), module)], Vec::new(), &settings).unwrap()
 }

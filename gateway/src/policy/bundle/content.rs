@@ -74,14 +74,7 @@ pub fn check(rule: &BundleRule, files: &Files) -> Result<Checked, BundleFault> {
     let content = content(files, &manifest.roots)?;
     check_packages(&content.policies, &manifest.roots)?;
     let tests = run_tests(&content)?;
-    let settings = PolicySettings {
-        input: crate::config::settings::PolicyInput::Weir,
-        path: None,
-        data: None,
-        entrypoint: rule.entrypoint.clone(),
-        timeout: rule.timeout,
-        engine: rule.engine,
-    };
+    let settings = PolicySettings::of_rule(&rule.entrypoint, rule.timeout, rule.engine);
     let compiled = match files.get(WASM) {
         // What was compiled decides; the Rego beside it is for its tests and for people.
         Some(module) => Compiled::wasm(module, &content.data, &settings)?,

@@ -13,14 +13,7 @@ use crate::config::settings::{LimitRule, TenantRule};
 use crate::identity::{KeyId, Subject, TenantPath};
 
 fn settings() -> PolicySettings {
-    PolicySettings {
-        input: crate::config::settings::PolicyInput::Weir,
-        path: None,
-        data: None,
-        entrypoint: "data.weir.authz.decision".to_owned(),
-        timeout: Duration::from_secs(5),
-        engine: PolicyEngine::Auto,
-    }
+    PolicySettings::of_rule("data.weir.authz.decision", Duration::from_secs(5), PolicyEngine::Auto)
 }
 
 fn tenant(path: &str, models: &[&str]) -> TenantRule {

@@ -20,14 +20,7 @@ use crate::policy::{Compiled, Denied, Permit, replay};
 const AT_NS: i64 = 1_795_615_199_123_456_789;
 
 fn decide(rego: &str, input: &Input<'_>) -> Result<Permit, Denied> {
-    let settings = PolicySettings {
-        input: crate::config::settings::PolicyInput::Weir,
-        path: None,
-        data: None,
-        entrypoint: "data.p.decision".to_owned(),
-        timeout: Duration::from_secs(5),
-        engine: PolicyEngine::Interpreter,
-    };
+    let settings = PolicySettings::of_rule("data.p.decision", Duration::from_secs(5), PolicyEngine::Interpreter);
     Compiled::new(vec![("p.rego".to_owned(), format!("package p\n{rego}"))], Vec::new(), &settings)
         .unwrap()
         .decide(input)

@@ -43,14 +43,7 @@ impl Judge {
     /// # Errors
     /// It doesn't compile.
     pub fn new(bundle: &Bundle, entrypoint: &str, probes: &[Value]) -> Result<Self, PolicyFault> {
-        let settings = PolicySettings {
-            input: crate::config::settings::PolicyInput::Weir,
-            path: None,
-            data: None,
-            entrypoint: entrypoint.to_owned(),
-            timeout: TIME_MAX,
-            engine: PolicyEngine::Auto,
-        };
+        let settings = PolicySettings::of_rule(entrypoint, TIME_MAX, PolicyEngine::Auto);
         if let Some(module) = &bundle.wasm {
             // Nothing is known of what a compiled policy reads.
             let policy = Compiled::wasm(module, &bundle.data, &settings)?;

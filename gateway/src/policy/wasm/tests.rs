@@ -12,15 +12,7 @@ use written::{Written, module};
 const LIMIT: Duration = Duration::from_millis(40);
 
 fn settings() -> PolicySettings {
-    let (entrypoint, engine) = ("data.weir.authz.decision".to_owned(), PolicyEngine::Auto);
-    PolicySettings {
-        input: crate::config::settings::PolicyInput::Weir,
-        path: None,
-        data: None,
-        entrypoint,
-        timeout: LIMIT,
-        engine,
-    }
+    PolicySettings::of_rule("data.weir.authz.decision", LIMIT, PolicyEngine::Auto)
 }
 
 fn compiled(written: Written<'_>) -> Result<Compiled, PolicyFault> {

@@ -29,14 +29,7 @@ impl Scene {
         let rules: Vec<_> = rules.iter().cloned().map(Arc::new).collect();
         let bundles = Bundles::new(folder.path().to_owned());
         let slot = bundles.follow(&rules, 1_000);
-        let settings = PolicySettings {
-            input: crate::config::settings::PolicyInput::Weir,
-            path: None,
-            data: None,
-            entrypoint: "data.own.decision".to_owned(),
-            timeout: Duration::from_secs(5),
-            engine: PolicyEngine::Interpreter,
-        };
+        let settings = PolicySettings::of_rule("data.own.decision", Duration::from_secs(5), PolicyEngine::Interpreter);
         let module = ("own.rego".to_owned(), "package own\ndecision := true\n".to_owned());
         let own = Compiled::new(vec![module], Vec::new(), &settings).unwrap();
         (Self { folder, bundles, slot, own }, rules)
