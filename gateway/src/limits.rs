@@ -6,12 +6,15 @@
 
 pub mod bucket;
 pub mod concurrency;
+pub mod counter;
 pub mod estimate;
 pub mod headers;
+pub mod quantity;
 pub mod rate;
 pub mod reservation;
 pub mod rules;
 mod state;
+pub mod window;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,0 +1,197 @@
+//! In which time a limit counts: a rate that drains, a calendar's unit in a time zone, a rolling length. Pure.
+
+use chrono::{DateTime, Datelike, Days, LocalResult, Months, NaiveDate, NaiveTime, TimeZone, Utc};
+use chrono_tz::Tz;
+
+/// Steps that a rolling window is counted in: what leaves it, leaves by steps of its length divided by this.
+pub const ROLLING_STEPS: u64 = 60;
+
+/// In which time a limit counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Window {
+    /// So much in any so many milliseconds, draining evenly (generic cell rate algorithm); all of it is the largest
+    /// burst.
+    Rate {
+        /// Milliseconds; at least 1.
+        ms: u64,
+    },
+    /// From one boundary of the calendar to the next, where the clocks show that zone's time.
+    Calendar {
+        /// Hour, day, week or month.
+        unit: CalendarUnit,
+        /// The zone.
+        zone: Tz,
+    },
+    /// The last so many milliseconds, in steps of a sixtieth.
+    Rolling {
+        /// Milliseconds; at least [`ROLLING_STEPS`].
+        ms: u64,
+    },
+    /// For ever: what is used up does not come back.
+    Total,
+    /// At this moment: calls that run.
+    Now,
+}
+
+/// Units of a calendar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CalendarUnit {
+    /// An hour.
+    Hour,
+    /// A day; 23 to 25 hours where clocks are changed.
+    Day,
+    /// Monday to Sunday.
+    Week,
+    /// A month.
+    Month,
+}
+
+/// A span of Unix time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Span {
+    /// Milliseconds, inclusive.
+    pub from_ms: u64,
+    /// Milliseconds, exclusive.
+    pub to_ms: u64,
+}
+
+const HOUR_MS: u64 = 3_600_000;
+
+impl CalendarUnit {
+    /// The unit's span that this moment lies in.
+    pub fn span(self, zone: Tz, at_ms: u64) -> Span {
+        let everything = Span { from_ms: 0, to_ms: u64::MAX };
+        let Some(at) = i64::try_from(at_ms).ok().and_then(DateTime::<Utc>::from_timestamp_millis) else {
+            return everything;
+        };
+        let date = at.with_timezone(&zone).date_naive();
+        let (first, next) = match self {
+            CalendarUnit::Hour => return hour(zone, at_ms),
+            CalendarUnit::Day => (Some(date), date.checked_add_days(Days::new(1))),
+            CalendarUnit::Week => {
+                let first = date.checked_sub_days(Days::new(date.weekday().num_days_from_monday().into()));
+                (first, first.and_then(|first| first.checked_add_days(Days::new(7))))
+            }
+            CalendarUnit::Month => {
+                let first = date.with_day(1);
+                (first, first.and_then(|first| first.checked_add_months(Months::new(1))))
+            }
+        };
+        let span = first.zip(next).map(|(first, next)| Span { from_ms: begin(zone, first), to_ms: begin(zone, next) });
+        span.unwrap_or(everything)
+    }
+}
+
+/// The clock's hour, in zones whose offset is no whole hour too.
+fn hour(zone: Tz, at_ms: u64) -> Span {
+    use chrono::Offset;
+    let at = i64::try_from(at_ms).ok().and_then(DateTime::<Utc>::from_timestamp_millis).unwrap_or_default();
+    let offset_s = at.with_timezone(&zone).offset().fix().local_minus_utc();
+    let offset_ms = u64::try_from(i64::from(offset_s).rem_euclid(3_600)).unwrap_or(0).saturating_mul(1_000);
+    let into = at_ms.saturating_add(offset_ms) % HOUR_MS;
+    let from_ms = at_ms.saturating_sub(into);
+    Span { from_ms, to_ms: from_ms.saturating_add(HOUR_MS) }
+}
+
+/// The first moment of a day. Where midnight is skipped, the moment of the change; where it comes twice, the first.
+fn begin(zone: Tz, day: NaiveDate) -> u64 {
+    let midnight = day.and_time(NaiveTime::MIN);
+    let ms = match zone.from_local_datetime(&midnight) {
+        LocalResult::Single(at) | LocalResult::Ambiguous(at, _) => at.timestamp_millis(),
+        LocalResult::None => {
+            // The offset before the gap turns the skipped midnight into the moment of the change itself.
+            let before = midnight.checked_sub_signed(chrono::TimeDelta::hours(3)).unwrap_or(midnight);
+            let offset = zone.offset_from_local_datetime(&before).earliest();
+            let utc = offset.map(|offset| {
+                use chrono::Offset;
+                midnight.checked_sub_offset(offset.fix()).unwrap_or(midnight)
+            });
+            utc.unwrap_or(midnight).and_utc().timestamp_millis()
+        }
+    };
+    u64::try_from(ms).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(text: &str) -> u64 {
+        u64::try_from(DateTime::parse_from_rfc3339(text).unwrap().timestamp_millis()).unwrap()
+    }
+
+    #[test]
+    fn calendar_units_begin_where_the_zones_clocks_say() {
+        let cases = [
+            (CalendarUnit::Day, "UTC", "2026-11-25T13:30:00Z", "2026-11-25T00:00:00Z", "2026-11-26T00:00:00Z"),
+            // Clocks go forward: a day of 23 hours; and back: one of 25.
+            (
+                CalendarUnit::Day,
+                "Europe/Berlin",
+                "2026-03-29T12:00:00Z",
+                "2026-03-28T23:00:00Z",
+                "2026-03-29T22:00:00Z",
+            ),
+            (
+                CalendarUnit::Day,
+                "Europe/Berlin",
+                "2026-10-25T12:00:00Z",
+                "2026-10-24T22:00:00Z",
+                "2026-10-25T23:00:00Z",
+            ),
+            // Midnight that is skipped: Cairo went forward at 00:00 on 2023-04-28.
+            (CalendarUnit::Day, "Africa/Cairo", "2023-04-28T12:00:00Z", "2023-04-27T22:00:00Z", "2023-04-28T21:00:00Z"),
+            (
+                CalendarUnit::Month,
+                "Asia/Shanghai",
+                "2026-02-28T16:00:00Z",
+                "2026-02-28T16:00:00Z",
+                "2026-03-31T16:00:00Z",
+            ),
+            (
+                CalendarUnit::Month,
+                "Asia/Shanghai",
+                "2026-02-28T15:59:59Z",
+                "2026-01-31T16:00:00Z",
+                "2026-02-28T16:00:00Z",
+            ),
+            (
+                CalendarUnit::Month,
+                "America/New_York",
+                "2028-02-29T12:00:00Z",
+                "2028-02-01T05:00:00Z",
+                "2028-03-01T05:00:00Z",
+            ),
+            (CalendarUnit::Week, "UTC", "2026-11-29T23:59:59Z", "2026-11-23T00:00:00Z", "2026-11-30T00:00:00Z"),
+            (
+                CalendarUnit::Hour,
+                "Asia/Kathmandu",
+                "2026-11-25T13:20:00Z",
+                "2026-11-25T13:15:00Z",
+                "2026-11-25T14:15:00Z",
+            ),
+        ];
+        for (unit, zone, at, from, to) in cases {
+            let span = unit.span(zone.parse().unwrap(), ms(at));
+            assert_eq!((span.from_ms, span.to_ms), (ms(from), ms(to)), "{unit:?} {zone} {at}");
+        }
+    }
+
+    #[test]
+    fn every_moment_lies_in_its_own_span_and_spans_meet() {
+        let zones = ["UTC", "Europe/Berlin", "Africa/Cairo", "Asia/Kathmandu", "America/Sao_Paulo", "Pacific/Apia"];
+        for zone in zones {
+            let zone: Tz = zone.parse().unwrap();
+            for unit in [CalendarUnit::Hour, CalendarUnit::Day, CalendarUnit::Week, CalendarUnit::Month] {
+                let mut at = ms("2011-12-01T00:00:00Z");
+                for _ in 0..200 {
+                    let span = unit.span(zone, at);
+                    assert!(span.from_ms <= at && at < span.to_ms, "{unit:?} {zone} {at} {span:?}");
+                    let next = unit.span(zone, span.to_ms);
+                    assert_eq!(next.from_ms, span.to_ms, "{unit:?} {zone} {at}");
+                    at = span.to_ms.saturating_add(12_345);
+                }
+            }
+        }
+    }
+}
