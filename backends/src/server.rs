@@ -42,8 +42,8 @@ const CALL_ID_BYTES_MAX: usize = 128;
 /// Names the call for renewals and aborts; echoed. At most one live call may have it.
 static CALL_ID: HeaderName = HeaderName::from_static("x-weir-call-id");
 /// Completion tokens that the call may make over all choices. At that token it pauses, for at most
-/// [`crate::scheduler::ALLOWANCE_PAUSE`]; without a renewal it then ends with the reason `length` and, on a stream, the
-/// comment `: weir allowance`.
+/// [`crate::scheduler::ALLOWANCE_PAUSE`]; without a renewal it then ends with the reason `budget_exhausted` and,
+/// on a stream, the comment `: weir allowance`.
 static TOKEN_ALLOWANCE: HeaderName = HeaderName::from_static("x-weir-token-allowance");
 
 /// Completion tokens per choice where the body names no cap: a usual length, which gives way to the context's end.

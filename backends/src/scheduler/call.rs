@@ -26,6 +26,8 @@ pub(super) struct Call {
     pub sequences: Vec<u64>,
     /// Completion tokens that it may make over all choices.
     pub allowance: Option<u64>,
+    /// The allowance will not grow any more: at its end the call ends, without a pause.
+    pub is_last: bool,
     /// Since when a choice waits for the allowance to be renewed.
     pub starved_since: Option<Instant>,
     pub arrived: Instant,

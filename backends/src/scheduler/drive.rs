@@ -45,6 +45,7 @@ enum Command {
     Renew {
         id: String,
         tokens_total: u64,
+        is_last: bool,
         reply: oneshot::Sender<bool>,
     },
     Abort {
@@ -123,8 +124,8 @@ impl Engine {
     ///
     /// # Errors
     /// [`SubmitError`] when the engine is busy or gone.
-    pub async fn renew(&self, id: String, tokens_total: u64) -> Result<bool, SubmitError> {
-        self.ask(|reply| Command::Renew { id, tokens_total, reply }).await
+    pub async fn renew(&self, id: String, tokens_total: u64, is_last: bool) -> Result<bool, SubmitError> {
+        self.ask(|reply| Command::Renew { id, tokens_total, is_last, reply }).await
     }
 
     /// Ends a call. `false` when no such call lives.
@@ -188,8 +189,8 @@ fn obey(scheduler: &mut Scheduler, command: Command) {
         Command::Submit { ask, id, events, reply } => {
             reply.send(scheduler.submit(&ask, id, events, clock::instant())).ok();
         }
-        Command::Renew { id, tokens_total, reply } => {
-            reply.send(scheduler.renew(&id, tokens_total)).ok();
+        Command::Renew { id, tokens_total, is_last, reply } => {
+            reply.send(scheduler.renew(&id, tokens_total, is_last)).ok();
         }
         Command::Abort { id, reply } => {
             reply.send(scheduler.abort(&id, clock::instant())).ok();

@@ -99,7 +99,7 @@ impl Scheduler {
         let prompt = u64::try_from(prompt_tokens).unwrap_or(u64::MAX);
         self.meters.prompt_tokens.increment(prompt);
         let counts = Counts { prompt, completion: 0 };
-        let call = Call { id, events, counts, sequences, allowance: ask.allowance, starved_since: None, arrived: now };
+        let call = Call { id, events, counts, sequences, allowance: ask.allowance, is_last: false, starved_since: None, arrived: now };
         self.calls.insert(call_key, call);
         Ok(())
     }
@@ -138,10 +138,11 @@ impl Scheduler {
         }
     }
 
-    /// Sets a call's allowance: all completion tokens that it may make. `false` when no such call lives.
-    pub fn renew(&mut self, id: &str, tokens_total: u64) -> bool {
+    /// Sets a call's allowance: all completion tokens that it may make; the last one ends the call at once when it is
+    /// used up. `false` when no such call lives.
+    pub fn renew(&mut self, id: &str, tokens_total: u64, is_last: bool) -> bool {
         let Some(call) = self.find(id).and_then(|key| self.calls.get_mut(&key)) else { return false };
-        call.allowance = Some(tokens_total);
+        (call.allowance, call.is_last) = (Some(tokens_total), is_last);
         if call.may_sample(0) {
             call.starved_since = None;
         }

@@ -269,8 +269,8 @@ fn an_allowance_pauses_at_the_token_and_goes_on_or_ends() {
     while bench.step() != Progress::Blocked {}
     readers[0].1.read(&mut readers[0].0);
     assert_eq!(readers[0].1.counts.completion, 10, "to the token, over all choices");
-    assert!(!bench.scheduler.renew("unknown", 20));
-    assert!(bench.scheduler.renew("paid", 17));
+    assert!(!bench.scheduler.renew("unknown", 20, false));
+    assert!(bench.scheduler.renew("paid", 17, false));
     while bench.step() != Progress::Blocked {}
     readers[0].1.read(&mut readers[0].0);
     assert_eq!(readers[0].1.counts.completion, 17);
@@ -284,6 +284,24 @@ fn an_allowance_pauses_at_the_token_and_goes_on_or_ends() {
 }
 
 #[test]
+fn the_last_allowance_ends_at_the_token_without_a_pause() {
+    let mut bench = Bench::new(noise());
+    let two = Ask { allowance: Some(10), choices: 2, ..ask("allowance", 50) };
+    let mut readers = [(bench.submit(&two, "paid").unwrap(), Answer::default())];
+    assert!(bench.scheduler.renew("paid", 13, true));
+    bench.run(&mut readers);
+    assert_eq!(readers[0].1.ends, [Some(FinishReason::Allowance); 2]);
+    assert_eq!(readers[0].1.counts.completion, 13);
+    // Told while it waits already.
+    let mut readers = [(bench.submit(&two, "late").unwrap(), Answer::default())];
+    while bench.step() != Progress::Blocked {}
+    assert!(bench.scheduler.renew("late", 10, true));
+    bench.run(&mut readers);
+    assert_eq!(readers[0].1.ends, [Some(FinishReason::Allowance); 2]);
+    assert_eq!(readers[0].1.counts.completion, 10);
+}
+
+#[test]
 fn a_renewed_answer_is_the_unbroken_answer() {
     let whole = Bench::new(noise()).answer(&ask("same", 30));
     let mut bench = Bench::new(noise());
@@ -291,7 +309,7 @@ fn a_renewed_answer_is_the_unbroken_answer() {
     let mut readers = [(bench.submit(&paid, "paid").unwrap(), Answer::default())];
     for total in (2..=40).step_by(7) {
         while bench.step() == Progress::Stepped {}
-        bench.scheduler.renew("paid", total);
+        bench.scheduler.renew("paid", total, false);
     }
     bench.run(&mut readers);
     assert_eq!(readers[0].1, whole);
@@ -310,7 +328,7 @@ fn blocked_choices_give_their_pages_to_those_who_can_go_on() {
     young.1.read(&mut young.0);
     assert_eq!(young.1.ends, [Some(FinishReason::Length)], "the younger one was not held up");
     assert!(bench.preempted > 0);
-    bench.scheduler.renew("old", 100);
+    bench.scheduler.renew("old", 100, false);
     bench.run(std::slice::from_mut(&mut old));
     assert_eq!(old.1, Bench::new(noise()).answer(&ask(&"p".repeat(90), 20)), "and the older one lost nothing");
 }

@@ -38,16 +38,19 @@ pub(super) async fn pages(State(served): State<Arc<Served>>) -> Result<Json<Page
 #[derive(Deserialize)]
 struct Renewal {
     tokens_total: u64,
+    #[serde(default)]
+    is_last: bool,
 }
 
-/// Sets the completion tokens that a call may make in all; a paused call goes on at once.
+/// Sets the completion tokens that a call may make in all; a paused call goes on at once. The last
+/// allowance ends its call at the token, without a pause.
 pub(super) async fn renew(
     State(served): State<Arc<Served>>,
     Path(call_id): Path<String>,
     body: Body,
 ) -> Result<StatusCode, Fault> {
     let renewal: Renewal = serde_json::from_slice(&body?).map_err(RequestFault::from)?;
-    let found = served.engine.renew(call_id.clone(), renewal.tokens_total).await.map_err(|error| refused(&error))?;
+    let found = served.engine.renew(call_id.clone(), renewal.tokens_total, renewal.is_last).await.map_err(|error| refused(&error))?;
     if found { Ok(StatusCode::NO_CONTENT) } else { Err(Fault::unknown_call(&call_id)) }
 }
 

@@ -308,7 +308,8 @@ fn usage(counts: Counts) -> Usage {
 fn reason(end: FinishReason) -> String {
     match end {
         FinishReason::Stop => "stop",
-        FinishReason::Length | FinishReason::Allowance => "length",
+        FinishReason::Length => "length",
+        FinishReason::Allowance => weir_wire::delta::BUDGET_EXHAUSTED,
         FinishReason::Abort => "abort",
     }
     .to_owned()

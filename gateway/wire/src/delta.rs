@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::chat::null_is_default;
 
+/// Finish reason of an answer that ends because its caller's budget does. It is Weir's own: no provider sends it.
+pub const BUDGET_EXHAUSTED: &str = "budget_exhausted";
+
 /// Tokens read and made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {

@@ -63,7 +63,7 @@ fn perform(bench: &mut Bench, calls: &mut Vec<Running>, act: &Act) {
         }
         Act::Renew(at, total) => {
             if let Some(call) = calls.get(*at) {
-                bench.scheduler.renew(&call.id, *total);
+                bench.scheduler.renew(&call.id, *total, false);
             }
         }
         Act::Steps { count, reads } => {

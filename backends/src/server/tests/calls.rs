@@ -43,13 +43,13 @@ async fn an_allowance_pauses_goes_on_when_renewed_and_ends_when_not() {
     while made < 4 {
         made = events.json().await["usage"]["completion_tokens"].as_u64().unwrap();
     }
-    let renewal = json!({"tokens_total": 9});
+    let renewal = json!({"tokens_total": 9, "is_last": true});
     let response = house.open("/weir/calls/paid/allowance", &renewal, &[]).await;
     assert_eq!(response.status(), StatusCode::NO_CONTENT);
     let rest: Vec<String> = events.all().await.into_iter().filter(|event| !event.trim().is_empty()).collect();
     let last: Value = serde_json::from_str(&rest[rest.len() - 3]).unwrap();
     assert_eq!(last["usage"]["completion_tokens"], 9, "to the token");
-    assert_eq!(last["choices"][0]["finish_reason"], "length");
+    assert_eq!(last["choices"][0]["finish_reason"], "budget_exhausted");
     assert_eq!(rest[rest.len() - 2].trim(), ": weir allowance");
     assert_eq!(rest[rest.len() - 1], "[DONE]");
     let response = house.open("/weir/calls/paid/allowance", &renewal, &[]).await;
