@@ -118,9 +118,8 @@ impl Scheduler {
             .calls
             .iter()
             .filter(|(_, call)| {
-                call.starved_since.is_some_and(|since| {
-                    call.is_last || now.saturating_duration_since(since) >= ALLOWANCE_PAUSE
-                })
+                call.starved_since
+                    .is_some_and(|since| call.is_last || now.saturating_duration_since(since) >= ALLOWANCE_PAUSE)
             })
             .map(|(key, _)| *key)
             .collect();

@@ -99,7 +99,16 @@ impl Scheduler {
         let prompt = u64::try_from(prompt_tokens).unwrap_or(u64::MAX);
         self.meters.prompt_tokens.increment(prompt);
         let counts = Counts { prompt, completion: 0 };
-        let call = Call { id, events, counts, sequences, allowance: ask.allowance, is_last: false, starved_since: None, arrived: now };
+        let call = Call {
+            id,
+            events,
+            counts,
+            sequences,
+            allowance: ask.allowance,
+            is_last: false,
+            starved_since: None,
+            arrived: now,
+        };
         self.calls.insert(call_key, call);
         Ok(())
     }

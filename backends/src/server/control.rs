@@ -50,7 +50,11 @@ pub(super) async fn renew(
     body: Body,
 ) -> Result<StatusCode, Fault> {
     let renewal: Renewal = serde_json::from_slice(&body?).map_err(RequestFault::from)?;
-    let found = served.engine.renew(call_id.clone(), renewal.tokens_total, renewal.is_last).await.map_err(|error| refused(&error))?;
+    let found = served
+        .engine
+        .renew(call_id.clone(), renewal.tokens_total, renewal.is_last)
+        .await
+        .map_err(|error| refused(&error))?;
     if found { Ok(StatusCode::NO_CONTENT) } else { Err(Fault::unknown_call(&call_id)) }
 }
 
