@@ -5,8 +5,8 @@
 //!
 //! - All lines of an [`Ask`] are taken, or none. Nothing reads a counter and writes it later.
 //! - A budget's counter holds what is *committed*: spent and held. It grows when a hold is taken or grows and shrinks
-//!   when a hold is settled below what it held. A hold that nobody settles stays charged in full: that is the safe side,
-//!   and the next start of its gateway corrects it from the journal.
+//!   when a hold is settled below what it held. A hold that nobody settles stays charged in full: that is the safe
+//!   side, and the next start of its gateway corrects it from the journal.
 //! - Everything is idempotent by call id: asked again, a call gets the same answer and takes nothing twice.
 //! - A hold belongs to the window of its call's birth, wherever it is settled, so that budgets and reports agree.
 //! - Rates are charged in full at once (a running stream is not cut by a rate); budgets are held in slices.
