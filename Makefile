@@ -35,11 +35,14 @@ test: setup ## the house rules and every test, against the real binaries
 	cargo xtask idp || echo "the identity provider can't be had: tests that need it do nothing"
 	cargo xtask oracle || echo "the real OPA can't be had: tests that compare with it do nothing"
 	cargo xtask slapd || echo "the LDAP server can't be had: tests that need it do nothing"
+	cargo xtask redis || echo "Redis can't be had: tests that need it do nothing"
+	cargo xtask postgres || echo "PostgreSQL can't be had: tests that need it do nothing"
 	@echo "== tests"
 	WEIR_BIN="$(DEV)/weir" WEIR_ENGINE_BIN="$(DEV)/weir-engine" \
 	WEIR_MODEL="$$(cargo xtask model)" WEIR_PYTHON="$$(cargo xtask venv)" \
 	WEIR_IDP="$$(cargo xtask idp || true)" WEIR_OPA="$$(cargo xtask oracle || true)" \
-	WEIR_SLAPD="$$(cargo xtask slapd || true)" $(TESTS)
+	WEIR_SLAPD="$$(cargo xtask slapd || true)" \
+	WEIR_REDIS="$$(cargo xtask redis || true)" WEIR_POSTGRES="$$(cargo xtask postgres || true)" $(TESTS)
 	@echo "== all passed"
 
 bench: setup ## direct, a bare Pingora pass-through and Weir, side by side, with ratios

@@ -36,3 +36,8 @@ pub mod world;
 
 pub mod bounds;
 pub mod clock;
+
+/// Redis and PostgreSQL for the tests of the rooms that speak to them; the end-to-end tests have them too.
+#[cfg(test)]
+#[path = "../../tests/src/servers.rs"]
+mod servers;

@@ -29,6 +29,7 @@ pub mod ports;
 pub mod program;
 pub mod say;
 pub mod sdk;
+pub mod servers;
 pub mod slapd;
 pub mod tls;
 pub mod upstream;

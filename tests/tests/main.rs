@@ -47,6 +47,7 @@ mod scene;
 mod scim;
 mod sdk;
 mod secrets;
+mod servers;
 mod soak;
 mod stream;
 mod stream_bounds;
