@@ -3,7 +3,8 @@
 //! Owns the house rules that clippy can't express (`tidy`), the one model that the demo and the tests use (`model`),
 //! the Python environment of the SDK tests (`venv`), the identity provider of the token tests (`idp`), the real OPA
 //! that tests compare with (`oracle`), the LDAP server of the directory tests (`slapd`), the servers of the limits' and
-//! the store's tests (`redis`, `postgres`), and a decision log of any length to replay (`decisions`). It runs on a developer's machine only: nothing depends on it.
+//! the store's tests (`redis`, `postgres`), and a decision log of any length to replay (`decisions`). It runs on a
+//! developer's machine only: nothing depends on it.
 //! Start at `main`, then at the module of the command's name.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool answers on its terminal")]
 
