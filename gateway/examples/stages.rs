@@ -23,6 +23,7 @@ use weir::limits::estimate::{self, Estimate};
 use weir::policy::{Input, Pushed};
 use weir::store::Store;
 use weir::store::sqlite::Create;
+use weir::usage::bill::Bill;
 use weir::world::World;
 use weir::{clock, config, routing};
 use weir_wire::envelope::{CapName, Edits, Envelope};
@@ -175,6 +176,7 @@ impl Stand {
             held_input_tokens: 640,
             held_output_tokens: 256,
             held_nano: 250_000,
+            end_user: None,
         };
         let attempt = Attempt {
             attempt: 0,
@@ -192,6 +194,7 @@ impl Stand {
             first_token_ms: Some(3),
             total_ms: 9,
             finish_reason: Some("stop".into()),
+            bill: Bill::default(),
         };
         let closing = Closing {
             call,
@@ -201,6 +204,7 @@ impl Stand {
             key: Some(subject.key.clone()),
             endpoint,
             model: Some(self.model.name.clone()),
+            end_user: None,
             stream: true,
             outcome: Outcome::Completed,
             status: 200,

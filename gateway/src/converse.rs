@@ -46,6 +46,8 @@ pub struct Talk<'a> {
     pub call: CallId,
     /// Unix milliseconds at its birth.
     pub born_ms: u64,
+    /// Pseudonym of the end user.
+    pub end_user: Option<Arc<str>>,
     /// Who calls.
     pub subject: &'a Subject,
     /// The request.
@@ -233,6 +235,7 @@ async fn open(talk: &Talk<'_>, books: &mut Books, deployment: &DeploymentRule, n
         upstream_model: deployment.model.clone(),
         held_input_tokens: held.input,
         held_output_tokens: held.output,
+        end_user: talk.end_user.clone(),
         held_nano: price.map_err(|_| Refusal::Unpriced)?.nano,
     };
     let journal = books.journal.as_mut().ok_or(Refusal::JournalUnavailable)?;

@@ -20,7 +20,9 @@ use crate::policy::obligation::Obligations;
 use crate::refusal::Refusal;
 use crate::running::{InFlight, Running};
 use crate::settle;
+use crate::usage::bill::{Bill, Pricing};
 use crate::usage::meter::{Held, Meter, Reading};
+use crate::usage::price::Cost;
 use crate::world::World;
 
 /// A call's id, UUIDv7: the idempotency key of everything written about it.
@@ -161,6 +163,9 @@ pub struct Attempt {
     pub total_ms: u32,
     /// The model's own finish reason.
     pub finish_reason: Option<Arc<str>>,
+    /// What it is charged by.
+    #[serde(default)]
+    pub bill: Bill,
 }
 
 /// One client call, its members in the order in which they become known. Only `proxy.rs` assigns them.
@@ -189,6 +194,8 @@ pub struct Exchange {
     pub caller: Option<Identified>,
     /// The request.
     pub envelope: Option<Arc<Envelope>>,
+    /// Pseudonym of the end user that the request names.
+    pub end_user: Option<Arc<str>>,
     /// The decision's rule.
     pub rule: Option<Arc<str>>,
     /// The decision's obligations: their names for the record, and headers for the reply.
@@ -225,6 +232,7 @@ impl Exchange {
             key: None,
             caller: None,
             envelope: None,
+            end_user: None,
             rule: None,
             obligations: None,
             fail_open: Vec::new(),
@@ -319,6 +327,7 @@ impl Books {
                 world.prices.cost(&rule.price_provider, &rule.model, reading.input, reading.output).ok()
             }
         };
+        let bill = bill(&reading, rule, price.as_ref());
         let since = |from: Instant, to: Instant| {
             u32::try_from(to.saturating_duration_since(from).as_millis()).unwrap_or(u32::MAX)
         };
@@ -338,6 +347,7 @@ impl Books {
             first_token_ms: live.first_token.map(|at| since(live.started, at)),
             total_ms: since(live.started, clock::instant()),
             finish_reason: live.meter.finish_reason,
+            bill,
         });
     }
 
@@ -358,5 +368,21 @@ impl Books {
         self.attempts
             .iter()
             .fold(0, |sum, attempt| sum.saturating_add(attempt.input_tokens).saturating_add(attempt.output_tokens))
+    }
+}
+
+/// What the reading is charged by.
+fn bill(reading: &Reading, rule: &DeploymentRule, cost: Option<&Cost>) -> Bill {
+    let counts = [("input_text", reading.input), ("output_text", reading.output)];
+    Bill {
+        buckets: counts.into_iter().filter(|(_, n)| *n > 0).map(|(name, n)| (Arc::from(name), n)).collect(),
+        pricing: match cost {
+            None => Pricing::None,
+            Some(cost) if cost.version.ends_with("+ceiling") => Pricing::Ceiling,
+            Some(_) => Pricing::Priced,
+        },
+        list_nano: cost.map_or(0, |cost| cost.nano),
+        region: rule.region.clone(),
+        ..Bill::default()
     }
 }

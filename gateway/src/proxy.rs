@@ -22,7 +22,7 @@ use crate::converse::{self, Client, End, Talk};
 use crate::exchange::{Exchange, Outcome};
 use crate::identity::dpop::challenge;
 use crate::identity::keyring::Identified;
-use crate::identity::{caller, metadata, scope, token_endpoint};
+use crate::identity::{Subject, caller, metadata, scope, token_endpoint};
 use crate::limits::estimate::{self, Estimate};
 use crate::limits::{Reservation, Slot, headers};
 use crate::origin::Origin;
@@ -34,7 +34,9 @@ use crate::refusal::Refusal;
 use crate::routing;
 use crate::running::Running;
 use crate::telemetry::metric;
+use crate::usage::end_user::pseudonym;
 use crate::usage::meter::Held;
+use crate::world::World;
 use crate::{catalogue, clock, request, settle};
 
 /// The data plane.
@@ -92,6 +94,7 @@ impl Gateway {
         // 8. One canonical parse: what is authorised below is what is forwarded.
         let envelope = Arc::new(Envelope::parse(body, endpoint)?);
         x.envelope = Some(envelope.clone());
+        x.end_user = end_user(&x.world, &caller.subject, &envelope);
         // 9. Who could serve it; a name that nobody serves needs no decision.
         let world = x.world.clone();
         let model = world.model(&envelope.model).ok_or_else(|| unknown(&envelope))?;
@@ -119,6 +122,7 @@ impl Gateway {
             world: &world,
             call: x.call,
             born_ms: x.born_ms,
+            end_user: x.end_user.clone(),
             subject: &caller.subject,
             envelope: &envelope,
             permit: &permit,
@@ -251,6 +255,12 @@ fn decide(
             Err(denied.into())
         }
     }
+}
+
+/// Pseudonym of the end user whom the application names: limits and the ledger see no more of it.
+fn end_user(world: &World, subject: &Subject, envelope: &Envelope) -> Option<Arc<str>> {
+    let organisation = subject.tenant.as_str().split('/').next().unwrap_or_default();
+    Some(pseudonym(&world.peppers.end_users()?, organisation, envelope.end_user.as_deref()?))
 }
 
 fn unknown(envelope: &Envelope) -> Refusal {

@@ -24,6 +24,7 @@ pub fn settle(x: &mut Exchange) {
         key: x.caller.as_ref().map(|caller| caller.subject.key.clone()).or_else(|| x.key.take()),
         endpoint: x.endpoint.map_or("", |endpoint| endpoint.path()).into(),
         model: x.envelope.as_ref().map(|envelope| envelope.model.as_str().into()),
+        end_user: x.end_user.take(),
         stream: x.envelope.as_ref().is_some_and(|envelope| envelope.stream),
         outcome,
         status: x.status,

@@ -16,6 +16,7 @@ pub mod sqlite;
 pub mod tenant;
 pub mod tenant_secret;
 pub mod usage;
+pub mod usage_event;
 
 pub use key::KeyRow;
 pub use sqlite::Store;

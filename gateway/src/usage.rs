@@ -3,6 +3,8 @@
 //! Owns prices and the arithmetic of money: [`price`], pure integers. [`query`] asks the ledger; its rows are a
 //! projection of the journal, written by the store.
 
+pub mod bill;
+pub mod end_user;
 pub mod meter;
 pub mod price;
 pub mod query;

@@ -96,6 +96,8 @@ struct CallLine<'a> {
     key: Option<&'a str>,
     endpoint: &'a str,
     model: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end_user: Option<&'a str>,
     stream: bool,
     outcome: Outcome,
     status: u16,
@@ -170,6 +172,7 @@ pub fn write_call(out: &mut Vec<u8>, link: &Link, closing: &Closing) -> Result<L
         key: closing.key.as_ref().map(|key| &*key.0),
         endpoint: &closing.endpoint,
         model: closing.model.as_deref(),
+        end_user: closing.end_user.as_deref(),
         stream: closing.stream,
         outcome: closing.outcome,
         status: closing.status,

@@ -10,6 +10,10 @@ use crate::store::usage::{GroupBy, UsageFilter, UsageSum};
 use crate::store::{Store, StoreError};
 use crate::usage::query::{UsageReport, dollars, usage_report};
 
+mod rows;
+
+pub use rows::RowsArgs;
+
 /// Arguments of `weir usage`.
 #[derive(Debug, clap::Args)]
 pub struct UsageArgs {
@@ -23,6 +27,8 @@ pub struct UsageArgs {
 pub enum UsageCommand {
     /// Sum tokens and cost up
     Report(ReportArgs),
+    /// Print every row of the ledger as a line of JSON
+    Rows(RowsArgs),
 }
 
 /// Arguments of `weir usage report`.
@@ -74,7 +80,10 @@ impl UsageError {
 
 /// Runs a usage command; `now_ms` is Unix time.
 pub async fn run(args: &UsageArgs, now_ms: u64, out: &mut (dyn Write + Send)) -> Result<(), UsageError> {
-    let UsageCommand::Report(args) = &args.command;
+    let args = match &args.command {
+        UsageCommand::Report(args) => args,
+        UsageCommand::Rows(args) => return rows::run(args, now_ms, out).await,
+    };
     let filter = UsageFilter {
         since_ms: args.since.map(|when| when.ms(now_ms)),
         until_ms: args.until.map(|when| when.ms(now_ms)),

@@ -43,6 +43,12 @@ impl Peppers {
         Some(*blake3::keyed_hash(secret, key.signed().as_bytes()).as_bytes())
     }
 
+    /// Key of the pseudonyms of end users, from the oldest pepper, so that a new one changes no pseudonym.
+    pub fn end_users(&self) -> Option<[u8; 32]> {
+        let (_, secret) = self.0.iter().min_by_key(|(version, _)| *version)?;
+        Some(blake3::derive_key("weir end user pseudonym v1", secret))
+    }
+
     /// Fingerprints by version: they tell a wrong pepper from wrong keys, and tell nothing about it.
     pub fn fingerprints(&self) -> impl Iterator<Item = (u32, [u8; 32])> + '_ {
         self.0

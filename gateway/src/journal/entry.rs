@@ -37,6 +37,9 @@ pub struct Opening {
     pub held_output_tokens: u64,
     /// Nano-dollars held: what is charged where nothing else is ever known.
     pub held_nano: i64,
+    /// Pseudonym of the end user.
+    #[serde(default)]
+    pub end_user: Option<Arc<str>>,
 }
 
 /// Written once per call, whatever happened: one audit record and `attempts.len()` usage rows come of it.
@@ -56,6 +59,9 @@ pub struct Closing {
     pub endpoint: Arc<str>,
     /// Model as the client asked for it, where it was read.
     pub model: Option<Arc<str>>,
+    /// Pseudonym of the end user that the request names.
+    #[serde(default)]
+    pub end_user: Option<Arc<str>>,
     /// Whether a stream was asked for.
     pub stream: bool,
     /// How the call ended.

@@ -11,6 +11,7 @@ use crate::audit::files::{self, Line, Lines};
 use crate::audit::verify::audit_verify;
 use crate::exchange::{Attempt, CallId, Outcome, UsageSource};
 use crate::identity::{KeyId, TenantPath};
+use crate::usage::bill::Bill;
 use crate::store::usage::{GroupBy, UsageFilter};
 use crate::store::{STORE_FILE, Store, sqlite::Create};
 
@@ -40,6 +41,7 @@ pub(crate) fn opening(call: CallId, attempt: u16) -> Opening {
         held_input_tokens: 100,
         held_output_tokens: 50,
         held_nano: 6_000,
+        end_user: Some("eu_00112233445566ff".into()),
     }
 }
 
@@ -63,6 +65,15 @@ pub(crate) fn closing(call: CallId, attempts: u16) -> Closing {
         first_token_ms: Some(12),
         total_ms: 90,
         finish_reason: Some("stop".into()),
+        bill: Bill {
+            buckets: [("input_text", 80), ("cache_read", 10), ("output_text", 25), ("reasoning", 5)]
+                .map(|(name, count)| (name.into(), count))
+                .into(),
+            list_nano: 4_200,
+            provider_cost_nano: Some(4_199),
+            region: Some("eu".into()),
+            ..Bill::default()
+        },
     };
     Closing {
         call,
@@ -72,6 +83,7 @@ pub(crate) fn closing(call: CallId, attempts: u16) -> Closing {
         key: Some(open.key.clone()),
         endpoint: open.endpoint.clone(),
         model: Some(open.model.clone()),
+        end_user: open.end_user.clone(),
         stream: true,
         outcome,
         status: 200,

@@ -13,6 +13,7 @@ use super::segment::{self, Position};
 use super::shared::Entry;
 use crate::audit::AuditNote;
 use crate::exchange::{Attempt, CallId, Outcome, UsageSource};
+use crate::usage::bill::Bill;
 
 /// What a start found and did. All of it is also in the audit log.
 #[derive(Debug, Default)]
@@ -139,6 +140,7 @@ pub(super) fn closing_of(openings: Vec<Opening>, now_ms: u64, outcome: Outcome, 
         key: Some(first.key),
         endpoint: first.endpoint,
         model: Some(first.model),
+        end_user: first.end_user,
         stream: false,
         outcome,
         status: 0,
@@ -152,6 +154,8 @@ pub(super) fn closing_of(openings: Vec<Opening>, now_ms: u64, outcome: Outcome, 
 }
 
 fn held(opening: Opening, now_ms: u64, outcome: Outcome, reason: &Arc<str>) -> Attempt {
+    let counts = [("input_text", opening.held_input_tokens), ("output_text", opening.held_output_tokens)];
+    let buckets = counts.into_iter().filter(|(_, n)| *n > 0).map(|(name, n)| (name.into(), n)).collect();
     Attempt {
         attempt: opening.attempt,
         deployment: opening.deployment,
@@ -168,5 +172,6 @@ fn held(opening: Opening, now_ms: u64, outcome: Outcome, reason: &Arc<str>) -> A
         first_token_ms: None,
         total_ms: u32::try_from(now_ms.saturating_sub(opening.at_ms)).unwrap_or(u32::MAX),
         finish_reason: None,
+        bill: Bill { buckets, list_nano: opening.held_nano, ..Bill::default() },
     }
 }

@@ -1,7 +1,7 @@
 //! The schema, as the steps that led to it. A step that was shipped is never edited; a change is a new one.
 
 /// Step `n` brings a database from `user_version` n to n+1.
-pub(super) const STEPS: &[&str] = &[V1, V2, V3, V4, V5];
+pub(super) const STEPS: &[&str] = &[V1, V2, V3, V4, V5, V6];
 
 const V1: &str = r"
 CREATE TABLE keys (
@@ -225,4 +225,26 @@ CREATE TRIGGER directory_groups_deleted AFTER DELETE ON directory_groups BEGIN
   UPDATE directory_revision SET revision = revision + 1;
   INSERT INTO key_events (event, key, tenant) VALUES ('directory_group_deleted', old.id, old.tenant);
 END;
+";
+
+/// What a row is charged by, beside its two sums of tokens; and corrections, which point at the row that they re-rate.
+const V6: &str = r"
+ALTER TABLE usage ADD COLUMN end_user TEXT;
+ALTER TABLE usage ADD COLUMN tier TEXT NOT NULL DEFAULT 'standard';
+ALTER TABLE usage ADD COLUMN buckets TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE usage ADD COLUMN cache_read_tokens INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE usage ADD COLUMN cache_write_tokens INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE usage ADD COLUMN reasoning_tokens INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE usage ADD COLUMN list_nano INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE usage ADD COLUMN provider_cost_nano INTEGER;
+ALTER TABLE usage ADD COLUMN arm TEXT;
+ALTER TABLE usage ADD COLUMN queue_ms INTEGER;
+ALTER TABLE usage ADD COLUMN kind TEXT NOT NULL DEFAULT 'usage';
+ALTER TABLE usage ADD COLUMN pricing TEXT NOT NULL DEFAULT 'priced';
+ALTER TABLE usage ADD COLUMN region TEXT;
+ALTER TABLE usage ADD COLUMN corrects TEXT;
+UPDATE usage SET list_nano = cost_nano,
+  pricing = CASE WHEN source = 'none' THEN 'none' ELSE 'priced' END,
+  buckets = CASE WHEN input_tokens > 0 OR output_tokens > 0
+    THEN json_object('input_text', input_tokens, 'output_text', output_tokens) ELSE '{}' END;
 ";

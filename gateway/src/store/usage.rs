@@ -9,6 +9,7 @@ use super::projection::{self, Projected};
 use super::{Store, StoreError, from_sql, to_sql};
 use crate::exchange::{Attempt, UsageSource};
 use crate::journal::Closing;
+use crate::usage::bill::Bill;
 
 fn source_name(source: UsageSource) -> &'static str {
     match source {
@@ -20,7 +21,7 @@ fn source_name(source: UsageSource) -> &'static str {
 }
 
 /// Columns of a row.
-const COLUMNS: usize = 21;
+const COLUMNS: usize = 35;
 /// Rows of one statement, largest first. Bound values cost less than half of one JSON text taken apart by SQLite,
 /// and a statement's fixed cost is shared by its rows.
 const BLOCKS: [usize; 3] = [64, 8, 1];
@@ -62,6 +63,7 @@ impl Row<'_> {
     /// Binds the row's values in the order of the table's columns. Shared text is shared, not copied.
     fn bind<'q>(&self, query: Query<'q>) -> Query<'q> {
         let Row(closing, attempt) = self;
+        let bill = &attempt.bill;
         let tenant = closing.tenant.as_ref().map_or("", |tenant| tenant.as_str());
         query
             .bind(closing.call.0.as_bytes().to_vec())
@@ -85,7 +87,26 @@ impl Row<'_> {
             .bind(attempt.first_token_ms.map(i64::from))
             .bind(i64::from(attempt.total_ms))
             .bind(attempt.finish_reason.clone())
+            .bind(closing.end_user.clone())
+            .bind(Arc::clone(&bill.tier))
+            .bind(buckets_text(bill))
+            .bind(to_sql(bill.sum("cache_read")))
+            .bind(to_sql(bill.sum("cache_write")))
+            .bind(to_sql(bill.sum("reasoning")))
+            .bind(bill.list_nano)
+            .bind(bill.provider_cost_nano)
+            .bind(bill.arm.clone())
+            .bind(bill.queue_ms.map(i64::from))
+            .bind("usage")
+            .bind(bill.pricing.name())
+            .bind(bill.region.clone())
+            .bind(None::<&str>)
     }
+}
+
+/// The buckets as a JSON object of whole numbers.
+fn buckets_text(bill: &Bill) -> String {
+    serde_json::to_string(&bill.buckets).unwrap_or_else(|_| "{}".to_owned())
 }
 
 /// Sums over the whole ledger.
@@ -110,8 +131,20 @@ pub struct UsageSum {
     pub input_tokens: u64,
     /// Completion tokens.
     pub output_tokens: u64,
+    /// Prompt tokens among them that came from a provider's cache.
+    pub cache_read_tokens: u64,
+    /// Prompt tokens among them that were written to a provider's cache.
+    pub cache_write_tokens: u64,
+    /// Completion tokens among them that are reasoning.
+    pub reasoning_tokens: u64,
     /// Attempts whose counts are estimates.
     pub estimated: u64,
+    /// Attempts whose provider's report contradicts itself.
+    pub inconsistent: u64,
+    /// Corrections: rows that re-rate others.
+    pub corrections: u64,
+    /// Nano-dollars by list price.
+    pub list_nano: i64,
     /// Nano-dollars.
     pub cost_nano: i64,
 }
@@ -149,8 +182,11 @@ macro_rules! sums {
         concat!(
             "SELECT ",
             $group,
-            " AS grouped, count(DISTINCT call), count(*), sum(input_tokens), sum(output_tokens), ",
-            "sum(source = 'estimated'), sum(cost_nano) FROM usage WHERE at_ms >= ?1 AND at_ms < ?2 ",
+            " AS grouped, count(DISTINCT CASE WHEN kind = 'usage' THEN call END), sum(kind = 'usage'), ",
+            "sum(input_tokens), sum(output_tokens), sum(source = 'estimated'), sum(cost_nano), ",
+            "sum(cache_read_tokens), sum(cache_write_tokens), sum(reasoning_tokens), ",
+            "sum(pricing = 'inconsistent'), sum(kind = 'correction'), sum(list_nano) ",
+            "FROM usage WHERE at_ms >= ?1 AND at_ms < ?2 ",
             "AND (?3 IS NULL OR tenant = ?3 OR substr(tenant, 1, length(?3) + 1) = ?3 || '/') ",
             "GROUP BY grouped ORDER BY grouped"
         )
@@ -206,7 +242,7 @@ impl Store {
         let mut transaction = self.pool.begin().await?;
         let projected = projection::read(&mut transaction).await?;
         let row =
-            sqlx::query("SELECT count(*), coalesce(sum(cost_nano), 0) FROM usage").fetch_one(&mut *transaction).await?;
+            sqlx::query("SELECT count(*), coalesce(sum(cost_nano), 0) FROM usage WHERE kind = 'usage'").fetch_one(&mut *transaction).await?;
         transaction.commit().await?;
         let attempts = from_sql(row.try_get(0)?, "usage")?;
         Ok((projected, Totals { attempts, cost_nano: row.try_get(1)? }))
@@ -222,5 +258,11 @@ fn sum(row: &SqliteRow) -> Result<UsageSum, StoreError> {
         output_tokens: from_sql(row.try_get(4)?, "usage.output_tokens")?,
         estimated: from_sql(row.try_get(5)?, "usage.source")?,
         cost_nano: row.try_get(6)?,
+        cache_read_tokens: from_sql(row.try_get(7)?, "usage.cache_read_tokens")?,
+        cache_write_tokens: from_sql(row.try_get(8)?, "usage.cache_write_tokens")?,
+        reasoning_tokens: from_sql(row.try_get(9)?, "usage.reasoning_tokens")?,
+        inconsistent: from_sql(row.try_get(10)?, "usage.pricing")?,
+        corrections: from_sql(row.try_get(11)?, "usage.kind")?,
+        list_nano: row.try_get(12)?,
     })
 }

@@ -30,6 +30,12 @@ pub async fn usage_report(store: &Store, by: GroupBy, filter: &UsageFilter) -> R
         attempts: total.attempts.saturating_add(row.attempts),
         input_tokens: total.input_tokens.saturating_add(row.input_tokens),
         output_tokens: total.output_tokens.saturating_add(row.output_tokens),
+        cache_read_tokens: total.cache_read_tokens.saturating_add(row.cache_read_tokens),
+        cache_write_tokens: total.cache_write_tokens.saturating_add(row.cache_write_tokens),
+        reasoning_tokens: total.reasoning_tokens.saturating_add(row.reasoning_tokens),
+        inconsistent: total.inconsistent.saturating_add(row.inconsistent),
+        corrections: total.corrections.saturating_add(row.corrections),
+        list_nano: total.list_nano.saturating_add(row.list_nano),
         estimated: total.estimated.saturating_add(row.estimated),
         cost_nano: total.cost_nano.saturating_add(row.cost_nano),
     });

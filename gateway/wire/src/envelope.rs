@@ -5,6 +5,7 @@
 //! could be read two ways: duplicate members, other spellings of the names read here (`Model`), both output caps at
 //! once. Members that it does not read pass untouched. Start at [`Envelope::parse`].
 
+mod end_user;
 mod fault;
 mod fields;
 mod splice;
@@ -28,7 +29,7 @@ pub const USER_BYTES_MAX: usize = 512;
 pub const CHOICES_MAX: u32 = 128;
 
 /// The top-level names that are read here and may therefore not be spelled otherwise.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 16] = [
     "model",
     "stream",
     "stream_options",
@@ -37,6 +38,8 @@ const NAMES: [&str; 14] = [
     "n",
     "best_of",
     "user",
+    "safety_identifier",
+    "metadata",
     "messages",
     "prompt",
     "tools",
@@ -89,6 +92,8 @@ pub struct Envelope {
     pub best_of: Option<u32>,
     /// The end user that the application names.
     pub user: Option<String>,
+    /// The end user by `user`, `safety_identifier` or `metadata.user_id`, whichever stands first in this order.
+    pub end_user: Option<String>,
     /// Where the messages (chat) or the prompt (completions) lie in the body.
     pub prompt: Span,
     /// The number of messages; 1 or the number of prompts for completions.
@@ -180,6 +185,7 @@ impl Envelope {
             choices,
             best_of,
             user: read.text("user", USER_BYTES_MAX)?,
+            end_user: end_user::end_user(&read)?,
             prompt,
             prompt_items: fields::prompt_items(prompt.of(&body), measure.items),
             prompt_bytes: measure.bytes,
