@@ -11,9 +11,9 @@ use crate::audit::files::{self, Line, Lines};
 use crate::audit::verify::audit_verify;
 use crate::exchange::{Attempt, CallId, Outcome, UsageSource};
 use crate::identity::{KeyId, TenantPath};
-use crate::usage::bill::Bill;
 use crate::store::usage::{GroupBy, UsageFilter};
 use crate::store::{STORE_FILE, Store, sqlite::Create};
+use crate::usage::bill::Bill;
 
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 

@@ -241,8 +241,9 @@ impl Store {
     pub async fn ledger_totals(&self) -> Result<(Option<Projected>, Totals), StoreError> {
         let mut transaction = self.pool.begin().await?;
         let projected = projection::read(&mut transaction).await?;
-        let row =
-            sqlx::query("SELECT count(*), coalesce(sum(cost_nano), 0) FROM usage WHERE kind = 'usage'").fetch_one(&mut *transaction).await?;
+        let row = sqlx::query("SELECT count(*), coalesce(sum(cost_nano), 0) FROM usage WHERE kind = 'usage'")
+            .fetch_one(&mut *transaction)
+            .await?;
         transaction.commit().await?;
         let attempts = from_sql(row.try_get(0)?, "usage")?;
         Ok((projected, Totals { attempts, cost_nano: row.try_get(1)? }))
