@@ -142,5 +142,6 @@ fn tenant(path: &str) -> anyhow::Result<TenantRule> {
         attributes: BTreeMap::new(),
         limits,
         key_limits: limits,
+        rules: std::sync::Arc::default(),
     })
 }

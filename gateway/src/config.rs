@@ -6,6 +6,7 @@
 pub mod check;
 pub mod fault;
 pub mod file;
+pub mod keys_limits;
 pub mod keys_table;
 pub mod reference;
 pub mod secret;

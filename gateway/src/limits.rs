@@ -12,6 +12,7 @@ pub mod headers;
 pub mod quantity;
 pub mod rate;
 pub mod reservation;
+pub mod rule;
 pub mod rules;
 mod state;
 pub mod window;

@@ -8,6 +8,7 @@ mod client;
 mod decision_log;
 mod directory;
 mod identity;
+mod limit_rules;
 mod models;
 mod tenants;
 mod token_endpoint;

@@ -173,6 +173,15 @@ pub enum Wrong {
     /// `*` anywhere but at the end.
     #[error("`{0}`: `*` may stand only at the end, as in `gpt-*`")]
     Pattern(String),
+    /// A limit whose words don't fit together.
+    #[error("{0}")]
+    LimitRule(&'static str),
+    /// No amount of money.
+    #[error("`{0}` is no amount of money: write it like `\"250.00\"`, with at most nine digits on either side")]
+    Dollars(String),
+    /// A time zone that the IANA database doesn't have.
+    #[error("`{0}` is no time zone of the IANA database, such as `UTC` or `Europe/Berlin`")]
+    Zone(String),
     /// A name that stands for two things.
     #[error("`{name}` is already the name of {other}")]
     DuplicateName {

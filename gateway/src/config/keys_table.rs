@@ -64,10 +64,17 @@ pub struct Key {
     pub doc: &'static str,
 }
 
+use super::keys_limits::LIMIT_RULE;
 use Absent::{Default as Usually, Fault, Means};
 use Kind::{Address, Bool, Choice, Int, Listeners, Path, Secret, Section, Sections, Text, TextMap, Texts, Url};
 
-const fn key(name: &'static str, kind: Kind, absent: Absent, example: &'static str, doc: &'static str) -> Key {
+pub(super) const fn key(
+    name: &'static str,
+    kind: Kind,
+    absent: Absent,
+    example: &'static str,
+    doc: &'static str,
+) -> Key {
     Key { name, kind, absent, example, doc }
 }
 
@@ -313,6 +320,13 @@ pub const TENANT: &[Key] = &[
     ),
     key("limits", Section(LIMITS), Usually("{}"), "", "Limits that everybody at this level and below shares."),
     key("key_limits", Section(LIMITS), Usually("{}"), "", "Limits of each single key at this level and below."),
+    key(
+        "limit_rules",
+        Sections(LIMIT_RULE),
+        Usually("[]"),
+        "",
+        "Further limits of this level and below: any quantity in any time, for a part of the calls. All limits of all levels hold at once.",
+    ),
 ];
 
 /// Keys of one set of limits.

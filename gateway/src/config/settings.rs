@@ -16,6 +16,7 @@ use crate::identity::directory::DirectoryRules;
 use crate::identity::dpop::DpopRule;
 use crate::identity::issuer::IssuerRule;
 use crate::identity::own_tokens::TokenEndpointRule;
+use crate::limits::rule::RuleSettings;
 use crate::policy::bundle::rule::BundleRule;
 
 /// A secret that was resolved from its reference. Never printed.
@@ -184,6 +185,8 @@ pub struct TenantRule {
     pub limits: LimitRule,
     /// Limits of each single key at this level and below.
     pub key_limits: LimitRule,
+    /// Further limits of this level.
+    pub rules: Arc<[RuleSettings]>,
 }
 
 /// Limits of one level. `None` means no limit at this level.

@@ -1,5 +1,7 @@
 //! The file's faults, its defaults, its goldens.
 
+use crate::limits::counter::Outage;
+use crate::limits::window::{CalendarUnit, Window};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
@@ -172,11 +174,35 @@ fn examples(keys: &[Key], skipped: &[&str]) -> Node {
 #[test]
 fn every_key_has_an_example_that_loads() {
     let folder = folder();
-    for skipped in [&["pepper", "master_key"][..], &["peppers", "master_keys"][..]] {
+    for skipped in [&["pepper", "master_key", "amount"][..], &["peppers", "master_keys", "amount"][..]] {
         let tree = examples(ROOT, skipped);
         let done = check::settings(&tree, folder.path(), &environment);
         assert!(done.is_ok(), "{:#?}", done.map(|_| ()).unwrap_err().0);
     }
+}
+
+#[test]
+fn limit_rules_mean_what_they_say() {
+    let rules = "[
+        { name: month, what: money, dollars: \"250.00\", per: month, zone: Europe/Berlin },
+        { name: users, what: tokens, amount: 5000, per: minute, each: [end_user], models: [\"*\"] },
+        { name: thirty, what: requests, amount: 10, per: day, times: 30, window: rolling, when_unavailable: local },
+        { name: once, what: output_tokens, amount: 7, per: ever },
+        { name: places, what: concurrency, amount: 3, each: [key], endpoints: [completions] }]";
+    let text = format!("{MINIMAL}tenants: [{{ path: acme, limit_rules: {rules} }}]");
+    let settings = load_text(&folder(), &text).unwrap().settings;
+    let rules = &settings.tenants[0].rules;
+    let zone = chrono_tz::Europe::Berlin;
+    let expected = [
+        ("month", 250_000_000_000, Window::Calendar { unit: CalendarUnit::Month, zone }, Outage::Refuse),
+        ("users", 5_000, Window::Rate { ms: 60_000 }, Outage::Local),
+        ("thirty", 10, Window::Rolling { ms: 30 * 86_400_000 }, Outage::Local),
+        ("once", 7, Window::Total, Outage::Refuse),
+        ("places", 3, Window::Now, Outage::Local),
+    ];
+    let found: Vec<_> = rules.iter().map(|rule| (&*rule.name, rule.amount, rule.window, rule.outage)).collect();
+    assert_eq!(found, expected);
+    assert!(rules[1].each.end_user && !rules[1].each.key && rules[4].each.key);
 }
 
 #[test]

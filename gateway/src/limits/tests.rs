@@ -32,6 +32,7 @@ fn tenant(path: &str, limits: LimitRule, key_limits: LimitRule) -> TenantRule {
         attributes: BTreeMap::new(),
         limits,
         key_limits,
+        rules: Arc::default(),
     }
 }
 

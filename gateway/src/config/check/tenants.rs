@@ -24,6 +24,7 @@ impl Check<'_> {
                 attributes: section.text_map("attributes"),
                 limits: limits(&section.section("limits")),
                 key_limits: limits(&section.section("key_limits")),
+                rules: self.limit_rules(&section, models),
             });
         }
         if tenants.is_empty()
@@ -55,7 +56,7 @@ impl Check<'_> {
         }
     }
 
-    fn patterns(&mut self, section: &Section<'_>, models: &[ModelRule]) -> Vec<String> {
+    pub(super) fn patterns(&mut self, section: &Section<'_>, models: &[ModelRule]) -> Vec<String> {
         let mut patterns = Vec::new();
         for (place, pattern) in section.texts("models") {
             let beginning = pattern.strip_suffix('*').unwrap_or(pattern);

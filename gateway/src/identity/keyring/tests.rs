@@ -23,6 +23,7 @@ fn rule(path: &str, roles: &[&str], attributes: &[(&str, &str)]) -> TenantRule {
         attributes: attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         limits: LimitRule::default(),
         key_limits: LimitRule::default(),
+        rules: Arc::default(),
     }
 }
 

@@ -24,6 +24,7 @@ fn tenant(path: &str, models: &[&str]) -> TenantRule {
         attributes: BTreeMap::new(),
         limits: LimitRule::default(),
         key_limits: LimitRule::default(),
+        rules: Arc::default(),
     }
 }
 

@@ -1,0 +1,84 @@
+//! Keys of limits beyond the short forms: any quantity in any time, for a part of the calls.
+
+use super::keys_table::Absent::{Default as Usually, Fault, Means};
+use super::keys_table::Kind::{Choice, Int, Text, Texts};
+use super::keys_table::{Key, key};
+
+/// Names of what a limit counts.
+pub const QUANTITIES: &[&str] = &["requests", "input_tokens", "output_tokens", "tokens", "money", "concurrency"];
+/// Names of the units of time.
+pub const UNITS: &[&str] = &["second", "minute", "hour", "day", "week", "month", "ever"];
+/// Names of the ways to count in a time.
+pub const WINDOWS: &[&str] = &["rate", "calendar", "rolling"];
+/// Names of what happens while a shared counter is away, as in `Outage`.
+pub const OUTAGES: &[&str] = &["refuse", "local", "allow"];
+
+/// Keys of one limit of `tenants[].limit_rules`.
+pub const LIMIT_RULE: &[Key] = &[
+    key("name", Text, Fault, "monthly", "Its name, unique in this list: budgets are called so in reports and alerts."),
+    key(
+        "what",
+        Choice(QUANTITIES),
+        Fault,
+        "money",
+        "What it counts: calls, prompt tokens, completion tokens, both, money at the tenant's prices, or calls at the same time.",
+    ),
+    key(
+        "amount",
+        Int { min: 1, max: 9_000_000_000_000_000 },
+        Means("`dollars` says it"),
+        "1000000",
+        "How many. For everything but money.",
+    ),
+    key("dollars", Text, Means("`amount` says it"), "\"250.00\"", "How much money, as a decimal number in quotes."),
+    key(
+        "per",
+        Choice(UNITS),
+        Means("needed but for `concurrency`"),
+        "day",
+        "In which time. `ever`: what is used up does not come back.",
+    ),
+    key(
+        "times",
+        Int { min: 1, max: 10_000 },
+        Usually("1"),
+        "30",
+        "So many of `per`: 30 days, for `rate` and `rolling`.",
+    ),
+    key(
+        "window",
+        Choice(WINDOWS),
+        Means("`rate` for calls and tokens per second, minute or hour, else `calendar`"),
+        "rolling",
+        "`rate` drains evenly, `calendar` begins anew with each hour, day, week (Monday) or month of the zone, `rolling` looks at the last so long, in steps of a sixtieth.",
+    ),
+    key("zone", Text, Usually("UTC"), "Europe/Berlin", "Time zone of the calendar, by its IANA name."),
+    key(
+        "models",
+        Texts,
+        Usually("[]"),
+        "[\"gpt-*\"]",
+        "Only calls for these models: names, or a beginning and `*`. Empty: all.",
+    ),
+    key(
+        "endpoints",
+        Texts,
+        Usually("[]"),
+        "[chat_completions]",
+        "Only calls at these endpoints: `chat_completions`, `completions` and so on, as in keys' scopes. Empty: all.",
+    ),
+    key(
+        "each",
+        Texts,
+        Usually("[]"),
+        "[end_user]",
+        "Whose each own amount it is: any of `key`, `user`, `end_user`, `model`, `endpoint`. Empty: one amount for all at this level and below.",
+    ),
+    key(
+        "when_unavailable",
+        Choice(OUTAGES),
+        Means("`refuse` for money and budgets, `local` for rates and concurrency"),
+        "refuse",
+        "What happens while the counter that several gateways share can't be asked: calls are refused, each gateway counts its share alone, or they pass uncounted. What was done is written on the audit record.",
+    ),
+];

@@ -1,0 +1,53 @@
+//! One limit as the configuration says it, for a level of the tenant path and everything below it. Pure.
+
+use std::sync::Arc;
+
+use super::counter::Outage;
+use super::quantity::Quantity;
+use super::window::Window;
+
+/// One limit of a level.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleSettings {
+    /// Its name, unique at its level: part of its counter's name, and what budgets are called in reports.
+    pub name: Arc<str>,
+    /// What it counts.
+    pub quantity: Quantity,
+    /// How much; money in nano-dollars. Never 0.
+    pub amount: u64,
+    /// In which time.
+    pub window: Window,
+    /// Only calls for these models: names, or a beginning and `*`. Empty: all.
+    pub models: Arc<[Arc<str>]>,
+    /// Only calls at these endpoints, by their names. Empty: all.
+    pub endpoints: Arc<[Arc<str>]>,
+    /// Whose each own amount it is; shared by all where nothing is set.
+    pub each: Each,
+    /// What happens while a counter that gateways share can't be asked.
+    pub outage: Outage,
+}
+
+/// What a rule counts separately.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Each {
+    /// Every key.
+    pub key: bool,
+    /// Every end-user that calls are made for.
+    pub end_user: bool,
+    /// Every user of the tenant path (its fourth level).
+    pub user: bool,
+    /// Every model.
+    pub model: bool,
+    /// Every endpoint.
+    pub endpoint: bool,
+}
+
+impl RuleSettings {
+    /// Whether it is a budget: an amount that is held in slices and given back by a calendar, not by the minute.
+    pub fn is_budget(&self) -> bool {
+        match self.window {
+            Window::Calendar { .. } | Window::Rolling { .. } | Window::Total => true,
+            Window::Rate { .. } | Window::Now => false,
+        }
+    }
+}
