@@ -6,8 +6,8 @@
 pub mod check;
 pub mod fault;
 pub mod file;
-pub mod keys_limits;
 pub mod keys_table;
+pub mod limits_table;
 pub mod reference;
 pub mod secret;
 pub mod settings;

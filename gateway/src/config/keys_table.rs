@@ -64,7 +64,7 @@ pub struct Key {
     pub doc: &'static str,
 }
 
-use super::keys_limits::LIMIT_RULE;
+use super::limits_table::LIMIT_RULE;
 use Absent::{Default as Usually, Fault, Means};
 use Kind::{Address, Bool, Choice, Int, Listeners, Path, Secret, Section, Sections, Text, TextMap, Texts, Url};
 
