@@ -143,5 +143,7 @@ fn tenant(path: &str) -> anyhow::Result<TenantRule> {
         limits,
         key_limits: limits,
         rules: std::sync::Arc::default(),
+        share: 1,
+        priority: Default::default(),
     })
 }

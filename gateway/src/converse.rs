@@ -26,7 +26,9 @@ use crate::privacy::Redacted;
 use crate::providers::{self, CallFault, CallHead, Reply, Stage};
 use crate::refusal::Refusal;
 use crate::routing::Setback;
+use crate::routing::queue::{Saturated, Seat};
 use crate::running::Running;
+use crate::telemetry::metric;
 use crate::usage::meter::Held;
 use crate::world::World;
 
@@ -150,6 +152,11 @@ async fn attempt(
         Ok(body) => body,
         Err(refusal) => return Step::Over(End::Refused(refusal)),
     };
+    // A place at the deployment, before anything is written of the attempt: who waits costs nothing yet.
+    let _seat = match seat(talk, books, client, deployment).await {
+        Ok(seat) => seat,
+        Err(step) => return step,
+    };
     // The opening is in the kernel's hands before a byte leaves: a crash from here on is charged and recorded.
     if let Err(refusal) = open(talk, books, deployment, number).await {
         return Step::Over(End::Refused(refusal));
@@ -181,6 +188,32 @@ async fn attempt(
         }
     };
     answered(talk, books, client, deployment, reply).await
+}
+
+/// A place among the calls that the deployment takes at once; none is needed where it takes any number.
+async fn seat(
+    talk: &Talk<'_>,
+    books: &mut Books,
+    client: &mut Client<'_>,
+    deployment: &DeploymentRule,
+) -> Result<Option<Seat>, Step> {
+    let Some(rule) = &deployment.queue else { return Ok(None) };
+    let claim = talk.world.claim(&talk.subject.tenant, talk.held.input.saturating_add(talk.held.output));
+    let (queue, asked) = (talk.running.queues.of(&deployment.name), clock::instant());
+    let entered = Vigil::new(talk).guard(client, queue.enter(&claim, rule)).await;
+    let waited = clock::instant().saturating_duration_since(asked);
+    metric::queued(&deployment.name, waited, matches!(entered, Ok(Ok(_))));
+    match entered {
+        Ok(Ok(seat)) => Ok(Some(seat)),
+        Ok(Err(Saturated { retry_after })) => {
+            let refusal = Refusal::Saturated { retry_after };
+            Err(Step::Next { refusal, wait: None, repeatable: false })
+        }
+        Err(cut) => {
+            books.end_live(talk.world, cut.outcome(), Some(cut.reason()));
+            Err(Step::Over(cut_end(cut, client).await))
+        }
+    }
 }
 
 /// The secret of the caller's tenant that the deployment asks for. What can't be opened is not replaced by another.

@@ -173,6 +173,12 @@ pub enum Refusal {
         /// A short reason code.
         why: &'static str,
     },
+    /// The deployment takes no more calls at once, and the line in front of it is full or too slow.
+    #[error("the deployment is busy")]
+    Saturated {
+        /// When a place is likely.
+        retry_after: Duration,
+    },
     /// The upstream's capacity is used up, or it failed.
     #[error("upstream answered {status}")]
     UpstreamFailed {
@@ -269,6 +275,7 @@ impl Refusal {
             Refusal::NoDeployment { .. }
             | Refusal::UpstreamUnreachable { .. }
             | Refusal::UpstreamTimeout { .. }
+            | Refusal::Saturated { .. }
             | Refusal::UpstreamFailed { .. }
             | Refusal::UpstreamAccount { .. }
             | Refusal::UpstreamInvalid { .. }
@@ -436,6 +443,10 @@ impl Refusal {
             Refusal::UpstreamTimeout { .. } => {
                 face(504, UPSTREAM, "upstream_timeout", "the model's server did not answer in time")
             }
+            Refusal::Saturated { retry_after } => Face {
+                retry_after: Some(*retry_after),
+                ..face(503, SERVER, "deployment_saturated", "the model's server is busy and too many calls wait for it")
+            },
             Refusal::UpstreamFailed { status: 429, retry_after } => Face {
                 retry_after: again(retry_after).or(Some(Duration::from_secs(1))),
                 ..face(429, LIMIT, "upstream_rate_limited", "the model's server is at its own rate limit")

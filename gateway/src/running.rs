@@ -19,7 +19,7 @@ use crate::policy::Pushed;
 use crate::policy::bundle::Bundles;
 use crate::policy::decision_log::DecisionLog;
 use crate::providers::Transport;
-use crate::routing::{Health, RetryBudget};
+use crate::routing::{Health, Queues, RetryBudget};
 use crate::store::Store;
 use crate::world::World;
 
@@ -55,6 +55,8 @@ pub struct Running {
     pub health: Health,
     /// The purse of retries.
     pub retries: RetryBudget,
+    /// Lines in front of busy deployments.
+    pub queues: Queues,
     /// Connections to upstreams.
     pub transport: Transport,
     /// Calls that are running.

@@ -39,7 +39,7 @@ use crate::policy::bundle::{self, Bundles};
 use crate::policy::decision_log::{self, DecisionLog};
 use crate::providers::Transport;
 use crate::proxy::Gateway;
-use crate::routing::{Health, RetryBudget};
+use crate::routing::{Health, Queues, RetryBudget};
 use crate::running::{Flights, Running};
 use crate::store::sqlite::Create;
 use crate::store::{STORE_FILE, Store, StoreError};
@@ -182,6 +182,7 @@ async fn open(settings: &Settings, mut world: World, pushed: Pushed) -> Result<R
         limits: Limits::new(clock::instant()),
         health: Health::default(),
         retries: RetryBudget::default(),
+        queues: Queues::default(),
         transport: Transport::new(settings.upstream_ca.as_ref().map(|path| path.display().to_string())),
         in_flight: Flights::default(),
         draining: AtomicBool::new(false),

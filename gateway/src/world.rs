@@ -6,8 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::fault::Doubt;
-use crate::config::settings::{DeploymentRule, ModelRule};
+use crate::config::settings::{DeploymentRule, ModelRule, TenantRule};
 use crate::config::{Settings, Warning};
+use crate::identity::TenantPath;
 use crate::identity::certificate::connection::Judges;
 use crate::identity::certificate::trust::Trust;
 use crate::identity::keyring::TenantRules;
@@ -18,6 +19,7 @@ use crate::policy::bundle::keep::KeepFault;
 use crate::policy::bundle::set::Slot;
 use crate::policy::{self, Compiled, PolicyFault, Pushed, decision_log};
 use crate::refusal::Refusal;
+use crate::routing::fair::{Claim, Priority};
 use crate::tls::{self, TlsFault};
 use crate::usage::price::{BUILTIN, PriceBook, PriceError};
 
@@ -48,6 +50,8 @@ pub struct World {
     /// Prices.
     pub prices: PriceBook,
     models: HashMap<Arc<str>, ModelRule>,
+    /// Share and priority of organisations that have their own.
+    shares: HashMap<Box<str>, (u32, Priority)>,
 }
 
 /// Why a revision can't be served.
@@ -84,6 +88,8 @@ impl World {
         let prices = prices(settings.prices.as_deref())?;
         let limits = LimitRules::new(&settings.tenants);
         let models = settings.models.iter().map(|model| (model.name.clone(), model.clone())).collect();
+        let share = |rule: &TenantRule| (rule.path.as_str().into(), (rule.share, rule.priority));
+        let shares = settings.tenants.iter().map(share).collect();
         let tenants = TenantRules::new(&settings.tenants);
         let peppers = Peppers::new(&settings.peppers);
         let master_keys = MasterKeys::new(&settings.master_keys);
@@ -102,6 +108,7 @@ impl World {
             limits,
             prices,
             models,
+            shares,
         })
     }
 
@@ -122,6 +129,13 @@ impl World {
     /// What it says of client certificates.
     pub fn judges(&self) -> Judges<'_> {
         Judges { revision: self.revision, trusts: &self.trusts, denied: &self.settings.denied_certificates }
+    }
+
+    /// Whose line a tenant's calls wait in, and what they weigh there.
+    pub fn claim(&self, tenant: &TenantPath, cost: u64) -> Claim {
+        let org = tenant.org();
+        let (weight, priority) = self.shares.get(org).copied().unwrap_or((1, Priority::Normal));
+        Claim { flow: org.into(), weight, priority, cost }
     }
 
     /// The model of that alias.

@@ -43,6 +43,7 @@ mod policy;
 mod policy_cli;
 mod provider;
 mod provider_http;
+mod queue;
 mod scene;
 mod scim;
 mod sdk;

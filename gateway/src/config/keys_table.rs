@@ -64,7 +64,7 @@ pub struct Key {
     pub doc: &'static str,
 }
 
-use super::limits_table::LIMIT_RULE;
+use super::limits_table::{LIMIT_RULE, PRIORITIES, QUEUE};
 use Absent::{Default as Usually, Fault, Means};
 use Kind::{Address, Bool, Choice, Int, Listeners, Path, Secret, Section, Sections, Text, TextMap, Texts, Url};
 
@@ -320,6 +320,20 @@ pub const TENANT: &[Key] = &[
     ),
     key("limits", Section(LIMITS), Usually("{}"), "", "Limits that everybody at this level and below shares."),
     key("key_limits", Section(LIMITS), Usually("{}"), "", "Limits of each single key at this level and below."),
+    key(
+        "share",
+        Int { min: 1, max: 1_000 },
+        Usually("1"),
+        "2",
+        "Its part of a deployment that is busy, beside the parts of others that wait there. For organisations, the outermost level.",
+    ),
+    key(
+        "priority",
+        Choice(PRIORITIES),
+        Usually("normal"),
+        "low",
+        "Its class where calls wait for a deployment: a lower one runs only when none of a higher one waits. For organisations.",
+    ),
     key(
         "limit_rules",
         Sections(LIMIT_RULE),
@@ -848,6 +862,13 @@ pub const DEPLOYMENT: &[Key] = &[
         "Speak HTTP/2: by negotiation with TLS, with prior knowledge without.",
     ),
     key("timeouts", Section(TIMEOUTS), Usually("{}"), "", "Waits of one attempt."),
+    key(
+        "queue",
+        Section(QUEUE),
+        Means("any number of calls at once"),
+        "",
+        "How many calls it takes at once. Others wait in a line that is fair between tenants, by `share` and `priority`.",
+    ),
 ];
 
 /// Keys of a deployment's waits.

@@ -13,6 +13,28 @@ pub const WINDOWS: &[&str] = &["rate", "calendar", "rolling"];
 /// Names of what happens while a shared counter is away, as in `Outage`.
 pub const OUTAGES: &[&str] = &["refuse", "local", "allow"];
 
+/// Names of the classes of priority, as in `Priority`.
+pub const PRIORITIES: &[&str] = &["high", "normal", "low"];
+
+/// Keys of a deployment's line.
+pub const QUEUE: &[Key] = &[
+    key("slots", Int { min: 1, max: 1_000_000 }, Fault, "32", "Calls that it takes at once."),
+    key(
+        "waiting_max",
+        Int { min: 0, max: 1_000_000 },
+        Usually("1024"),
+        "1024",
+        "Calls that may wait. One tenant takes at most half of the places, and less where others wait too.",
+    ),
+    key(
+        "wait_ms",
+        Int { min: 1, max: 600_000 },
+        Usually("30000"),
+        "30000",
+        "Longest wait; then the call is refused with a true `retry-after`.",
+    ),
+];
+
 /// Keys of one limit of `tenants[].limit_rules`.
 pub const LIMIT_RULE: &[Key] = &[
     key("name", Text, Fault, "monthly", "Its name, unique in this list: budgets are called so in reports and alerts."),

@@ -18,6 +18,8 @@ use crate::identity::issuer::IssuerRule;
 use crate::identity::own_tokens::TokenEndpointRule;
 use crate::limits::rule::RuleSettings;
 use crate::policy::bundle::rule::BundleRule;
+use crate::routing::fair::Priority;
+use crate::routing::queue::QueueRule;
 
 /// A secret that was resolved from its reference. Never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -187,6 +189,10 @@ pub struct TenantRule {
     pub key_limits: LimitRule,
     /// Further limits of this level.
     pub rules: Arc<[RuleSettings]>,
+    /// Its part of a busy deployment; counts for organisations.
+    pub share: u32,
+    /// Its class where calls wait; counts for organisations.
+    pub priority: Priority,
 }
 
 /// Limits of one level. `None` means no limit at this level.
@@ -259,6 +265,8 @@ pub struct DeploymentRule {
     pub price_provider: Arc<str>,
     /// Share of the traffic; 0 means only as a fallback.
     pub weight: u32,
+    /// How many calls it takes at once; `None`: any number.
+    pub queue: Option<QueueRule>,
     /// Waits.
     pub timeouts: Timeouts,
 }

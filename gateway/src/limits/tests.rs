@@ -33,6 +33,8 @@ fn tenant(path: &str, limits: LimitRule, key_limits: LimitRule) -> TenantRule {
         limits,
         key_limits,
         rules: Arc::default(),
+        share: 1,
+        priority: crate::routing::fair::Priority::Normal,
     }
 }
 

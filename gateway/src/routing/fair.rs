@@ -215,11 +215,8 @@ mod tests {
 
     #[test]
     fn earlier_classes_run_first() {
-        let order = order(&[
-            claim("c", 1, Priority::Low),
-            claim("b", 1, Priority::Normal),
-            claim("a", 1, Priority::High),
-        ]);
+        let order =
+            order(&[claim("c", 1, Priority::Low), claim("b", 1, Priority::Normal), claim("a", 1, Priority::High)]);
         assert_eq!(order, ["a", "b", "c"]);
     }
 

@@ -82,6 +82,7 @@ pub(crate) mod tests {
             data_class: None,
             price_provider: "openai".into(),
             weight,
+            queue: None,
             timeouts: Timeouts {
                 connect: Duration::from_secs(1),
                 first_byte: Duration::from_secs(1),

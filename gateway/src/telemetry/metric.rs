@@ -44,6 +44,12 @@ pub const JOURNAL_BACKLOG: &str = "weir_journal_backlog";
 pub const JOURNAL_FAILING: &str = "weir_journal_failing";
 /// Deployments that cool down.
 pub const COOLING: &str = "weir_deployments_cooling";
+/// Seconds that calls waited for a busy deployment, by deployment and result.
+pub const QUEUE_SECONDS: &str = "weir_queue_wait_seconds";
+/// Calls that wait for a busy deployment.
+pub const QUEUE_WAITING: &str = "weir_queue_waiting";
+/// Holds that grew by a slice while their stream ran.
+pub const HOLDS_EXTENDED: &str = "weir_limits_holds_extended_total";
 /// Policies that the fast machine may not run, by reason.
 pub const POLICY_MACHINE_REFUSED: &str = "weir_policy_vm_refused_total";
 
@@ -113,6 +119,9 @@ pub fn install() -> Result<(), metrics_exporter_prometheus::BuildError> {
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
         .install_recorder()?;
     describe_counter!(CALLS, "calls by endpoint and outcome");
+    describe_histogram!(QUEUE_SECONDS, "seconds that calls waited for a busy deployment, by deployment and result");
+    describe_gauge!(QUEUE_WAITING, "calls that wait for a busy deployment");
+    describe_counter!(HOLDS_EXTENDED, "holds that grew by a slice while their stream ran");
     describe_counter!(POLICY_MACHINE_REFUSED, "policies that only the interpreter may run, by reason");
     describe_counter!(BUNDLE_POLLS, "polls of policy bundles, by bundle and result");
     describe_gauge!(BUNDLE_AGE, "seconds since a policy bundle was last confirmed; -1 before the first time");
@@ -172,6 +181,9 @@ pub fn observe(running: &Running, now: std::time::Instant) {
     let ready = running.engine_ready.load(std::sync::atomic::Ordering::Relaxed);
     gauge!(ENGINE_READY).set(if ready { 1.0 } else { 0.0 });
     observe_bundles(running);
+    for (deployment, waiting) in running.queues.waiting() {
+        gauge!(QUEUE_WAITING, "deployment" => deployment.to_string()).set(u32::try_from(waiting).unwrap_or(u32::MAX));
+    }
 }
 
 /// Ages of policy bundles.
@@ -192,6 +204,17 @@ fn observe_bundles(running: &Running) {
 /// Counts a refusal that the journal itself caused, so that no record of it exists.
 pub fn unrecorded() {
     counter!(REFUSALS, "reason" => "ledger_unavailable").increment(1);
+}
+
+/// A call waited for a busy deployment, with a place or without one in the end.
+pub fn queued(deployment: &str, waited: Duration, served: bool) {
+    let result = if served { "served" } else { "left" };
+    histogram!(QUEUE_SECONDS, "deployment" => deployment.to_owned(), "result" => result).record(waited.as_secs_f64());
+}
+
+/// A hold grew by a slice.
+pub fn hold_extended() {
+    counter!(HOLDS_EXTENDED).increment(1);
 }
 
 /// Counts a token that was judged; one that is remembered is not judged again.

@@ -11,6 +11,7 @@ use crate::config::resolve;
 use crate::config::settings::{Address, DeploymentRule, EngineSettings, ModelRule, Provider, Timeouts};
 use crate::config::shape::Section;
 use crate::config::url::{BaseUrl, parse};
+use crate::routing::queue::QueueRule;
 
 impl Check<'_> {
     /// Every model of the file.
@@ -104,6 +105,7 @@ impl Check<'_> {
             data_class: section.text("data_class").map(Arc::from),
             price_provider: price_provider.into(),
             weight: section.int("weight").and_then(|n| u32::try_from(n).ok()).unwrap_or(1),
+            queue: queue(section),
             timeouts: Timeouts {
                 connect: ms(&timeouts, "connect_ms"),
                 first_byte: ms(&timeouts, "first_byte_ms"),
@@ -148,4 +150,15 @@ fn is_loopback(host: &str) -> bool {
 
 fn non_zero(number: u64) -> NonZeroU32 {
     u32::try_from(number).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN)
+}
+
+/// How many calls a deployment takes; `None` where nothing is said.
+fn queue(section: &Section<'_>) -> Option<QueueRule> {
+    section.get("queue")?;
+    let queue = section.section("queue");
+    Some(QueueRule {
+        slots: queue.int("slots").and_then(|slots| u32::try_from(slots).ok())?,
+        waiting_max: queue.int("waiting_max").and_then(|most| usize::try_from(most).ok())?,
+        wait_max: ms(&queue, "wait_ms"),
+    })
 }

@@ -9,6 +9,7 @@ use crate::config::file::Node;
 use crate::config::settings::{LimitRule, ModelRule, TenantRule};
 use crate::config::shape::Section;
 use crate::identity::TenantPath;
+use crate::routing::fair::Priority;
 
 impl Check<'_> {
     /// Every tenant of the file.
@@ -25,6 +26,8 @@ impl Check<'_> {
                 limits: limits(&section.section("limits")),
                 key_limits: limits(&section.section("key_limits")),
                 rules: self.limit_rules(&section, models),
+                share: section.int("share").and_then(|share| u32::try_from(share).ok()).unwrap_or(1),
+                priority: priority(section.text("priority")),
             });
         }
         if tenants.is_empty()
@@ -90,5 +93,13 @@ fn limits(section: &Section<'_>) -> LimitRule {
         requests_per_minute: calls("requests_per_minute"),
         tokens_per_minute: section.int("tokens_per_minute").and_then(NonZeroU64::new),
         concurrency: calls("concurrency"),
+    }
+}
+
+fn priority(word: Option<&str>) -> Priority {
+    match word {
+        Some("high") => Priority::High,
+        Some("low") => Priority::Low,
+        _ => Priority::Normal,
     }
 }

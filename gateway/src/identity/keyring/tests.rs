@@ -24,6 +24,8 @@ fn rule(path: &str, roles: &[&str], attributes: &[(&str, &str)]) -> TenantRule {
         limits: LimitRule::default(),
         key_limits: LimitRule::default(),
         rules: Arc::default(),
+        share: 1,
+        priority: crate::routing::fair::Priority::Normal,
     }
 }
 

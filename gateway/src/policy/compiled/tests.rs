@@ -25,6 +25,8 @@ fn tenant(path: &str, models: &[&str]) -> TenantRule {
         limits: LimitRule::default(),
         key_limits: LimitRule::default(),
         rules: Arc::default(),
+        share: 1,
+        priority: crate::routing::fair::Priority::Normal,
     }
 }
 
