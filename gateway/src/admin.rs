@@ -2,7 +2,8 @@
 //! administrators.
 //!
 //! Start at [`route::table`], which has every route with its action, and at [`authority`], which says who may do it.
-//! The owner has the token of `admin.token`; without one configured, only the open routes answer.
+//! The owner has the token of `admin.token`; without one configured, only the open routes answer. People sign in on the
+//! finance page ([`page`], [`session`]).
 
 mod action;
 mod authority;
@@ -11,26 +12,30 @@ mod issuers;
 mod keys;
 mod ledger;
 mod opa;
+mod page;
 mod policy;
 mod rehearse;
 pub mod route;
 mod scim;
 mod secrets;
+mod session;
 mod status;
 mod tenants;
 mod token_keys;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use authority::guard;
 use route::Access;
+pub use session::Sessions;
 
 use crate::config::settings::AdminSettings;
 use crate::running::Running;
@@ -78,7 +83,7 @@ pub async fn serve(settings: AdminSettings, running: Arc<Running>, mut stop: wat
             return;
         }
     };
-    let app = router(running);
+    let app = router(running).into_make_service_with_connect_info::<SocketAddr>();
     let stopped = async move {
         stop.wait_for(|stop| *stop).await.ok();
     };
@@ -91,7 +96,7 @@ pub async fn serve(settings: AdminSettings, running: Arc<Running>, mut stop: wat
 pub fn router(running: Arc<Running>) -> Router {
     let app = route::table().into_iter().fold(Router::new(), |app, one| {
         match (one.access, one.handler) {
-            (Access::Open, Some(handler)) => app.route(one.path, handler),
+            (Access::Open | Access::Session, Some(handler)) => app.route(one.path, handler),
             (Access::Asks(action), Some(handler)) => {
                 app.route(one.path, handler.route_layer(from_fn_with_state((running.clone(), action), guard)))
             }
@@ -100,7 +105,8 @@ pub fn router(running: Arc<Running>) -> Router {
         }
     });
     let app = app.merge(scim::router(&running));
-    app.fallback(nothing_here).method_not_allowed_fallback(wrong_method).with_state(running)
+    let app = app.fallback(nothing_here).method_not_allowed_fallback(wrong_method);
+    app.layer(map_response(page::guarded)).with_state(running)
 }
 
 /// What `authorization: Bearer` presents, as bytes that nobody has looked at.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
+use crate::admin::Sessions;
 use crate::identity::directory::Directories;
 use crate::identity::dpop::replay::Replays;
 use crate::identity::issuers::Issuers;
@@ -59,6 +60,8 @@ pub struct Running {
     pub queues: Queues,
     /// Connections to upstreams.
     pub transport: Transport,
+    /// People who are signed in on the finance page.
+    pub sessions: Sessions,
     /// Calls that are running.
     pub in_flight: Flights,
     /// Set when the process is about to stop: new calls are refused.

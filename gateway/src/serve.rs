@@ -20,6 +20,7 @@ use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::admin::Sessions;
 use crate::bounds::REVISION_POLL_MS;
 use crate::config::settings::Settings;
 use crate::config::{self, Faults, Loaded};
@@ -184,6 +185,7 @@ async fn open(settings: &Settings, mut world: World, pushed: Pushed) -> Result<R
         retries: RetryBudget::default(),
         queues: Queues::default(),
         transport: Transport::new(settings.upstream_ca.as_ref().map(|path| path.display().to_string())),
+        sessions: Sessions::new(clock::instant()),
         in_flight: Flights::default(),
         draining: AtomicBool::new(false),
         listening: AtomicBool::new(false),

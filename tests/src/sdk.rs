@@ -1,4 +1,5 @@
-//! Chapters in Python: scripts that use the official SDK as an application would, and say what they saw.
+//! Chapters in other languages: in Python, scripts that use the official SDK as an application would; in a browser,
+//! scripts that use the pages as a person would. They say what they saw.
 //!
 //! A script gets the facts as one line of JSON on its stdin. It prints a line for each check that held, and a line for
 //! each event that the test waits for and answers. A check that does not hold ends it with a traceback.
@@ -36,11 +37,34 @@ impl Chapter {
     /// There is no Python with the SDK.
     pub async fn start(name: &str, facts: &Value) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("sdk");
-        let stderr = tempfile::tempfile().expect("room for a file");
         let mut command = Command::new(program::python());
-        command.arg("-B").arg(folder.join(format!("{name}.py"))).env_clear().kill_on_drop(true);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr.try_clone().expect("an open file"));
-        let mut child = command.spawn().expect("python starts");
+        command.arg("-B").arg(folder.join(format!("{name}.py"))).env_clear();
+        Self::launch(name, command, facts).await
+    }
+
+    /// Starts `tests/browser/NAME.mjs` with these facts; `None`, with a note, where `$WEIR_BROWSER` names no folder.
+    ///
+    /// # Panics
+    /// There is no node.
+    pub async fn in_browser(name: &str, facts: &Value) -> Option<Self> {
+        let packages = std::env::var_os("WEIR_BROWSER").filter(|folder| !folder.is_empty());
+        let Some(packages) = packages else {
+            use std::io::Write;
+            // A test that is left out has nobody else to tell.
+            writeln!(std::io::stderr(), "WEIR_BROWSER is not set: nothing is tested in a browser").unwrap_or_default();
+            return None;
+        };
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser");
+        let mut command = Command::new("node");
+        command.arg(folder.join(format!("{name}.mjs"))).env("WEIR_BROWSER", packages);
+        Some(Self::launch(name, command, facts).await)
+    }
+
+    async fn launch(name: &str, mut command: Command, facts: &Value) -> Self {
+        let stderr = tempfile::tempfile().expect("room for a file");
+        command.kill_on_drop(true).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.stderr(stderr.try_clone().expect("an open file"));
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{name} does not start: {error}"));
         let stdin = child.stdin.take().expect("a piped stdin");
         let lines = BufReader::new(child.stdout.take().expect("a piped stdout")).lines();
         let mut chapter = Self { name: name.to_owned(), child, stdin, lines, stderr, checks: Vec::new() };

@@ -22,6 +22,7 @@ mod dpop;
 mod envoy;
 mod fail_over;
 mod field_reports;
+mod finance_page;
 mod framing;
 mod full_disk;
 mod hang_up;

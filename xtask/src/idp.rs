@@ -45,7 +45,7 @@ fn without(why: &str) -> Option<PathBuf> {
 }
 
 /// The major version of node.
-fn node_version() -> Option<u32> {
+pub(crate) fn node_version() -> Option<u32> {
     let output = Command::new("node").arg("--version").output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     text.trim().strip_prefix('v')?.split('.').next()?.parse().ok()

@@ -1,5 +1,6 @@
-//! Who asks, and whether they may. Proves an administrator by the owner's token or by an administrator's key, then asks
-//! the admin policy: once for the route, and once more where a handler learns which tenant it is about.
+//! Who asks, and whether they may. Proves an administrator by the owner's token, by an administrator's key, or by the
+//! cookie that either was given for, then asks the admin policy: once for the route, and once more where a handler
+//! learns which tenant it is about.
 //!
 //! Refuses everything that the policy doesn't clearly allow. What belongs to another tenant is not there at all.
 
@@ -7,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use regorus::Value;
@@ -15,7 +16,7 @@ use serde_json::json;
 use subtle::ConstantTimeEq;
 
 use super::action::Action;
-use super::{AdminError, bearer, nothing_here};
+use super::{AdminError, bearer, nothing_here, session};
 use crate::identity::keyring::Administrator;
 use crate::identity::{KeyId, TenantPath, api_key};
 use crate::policy::Denied;
@@ -88,25 +89,58 @@ impl Authority {
 }
 
 /// The credential is no administrator's.
-enum Unproven {
+pub(super) enum Unproven {
     /// Nobody could be: the owner set no token, and no key fits.
     Closed,
     Wrong,
+    /// It is this one's, but another page than ours made the request.
+    Forged(Administrator),
 }
 
+/// Who has the owner's token.
+pub(super) fn owner() -> Administrator {
+    Administrator { id: KeyId(OWNER.into()), tenant: None, role: OWNER.into(), epoch: 0 }
+}
+
+/// By `authorization` where that is there, else by the cookie of who signed in: never by one where the other fails.
 fn prove(running: &Running, world: &World, request: &Request) -> Result<Administrator, Unproven> {
+    match request.headers().contains_key(header::AUTHORIZATION) {
+        true => prove_bearer(running, world, bearer(request.headers()).unwrap_or_default()),
+        false => session::prove(running, world, request),
+    }
+}
+
+/// Proves the owner's token or an administrator's key.
+pub(super) fn prove_bearer(running: &Running, world: &World, presented: &[u8]) -> Result<Administrator, Unproven> {
     // The token of the present revision: a reload that changes it locks the old one out.
     let token = world.settings.admin.token.as_ref().ok_or(Unproven::Closed)?;
-    let presented = bearer(request.headers());
-    let presented = presented.ok_or(Unproven::Wrong)?;
     if presented.ct_eq(token.expose()).into() {
-        return Ok(Administrator { id: KeyId(OWNER.into()), tenant: None, role: OWNER.into() });
+        return Ok(owner());
     }
     let key = std::str::from_utf8(presented).ok().and_then(|text| api_key::parse(text).ok()).ok_or(Unproven::Wrong)?;
     running.keyring.administrator(&key, &world.peppers, clock::unix_ms()).map_err(|fault| {
         metrics::counter!(metric::REFUSALS, "reason" => fault.code()).increment(1);
         Unproven::Wrong
     })
+}
+
+/// Tells that nobody is proven, and counts it.
+pub(super) async fn refuse(unproven: &Unproven) -> Response {
+    let (reason, status, text) = match unproven {
+        Unproven::Closed => return nothing_here().await.into_response(),
+        Unproven::Wrong => (
+            "admin_token",
+            StatusCode::UNAUTHORIZED,
+            "send the owner's token or an administrator's key as `authorization: Bearer ...`, or sign in",
+        ),
+        Unproven::Forged(_) => (
+            "admin_forged",
+            StatusCode::FORBIDDEN,
+            "with a cookie, only the listener's own page may ask, and for a change it sends its `x-csrf-token`",
+        ),
+    };
+    metrics::counter!(metric::REFUSALS, "reason" => reason).increment(1);
+    AdminError(status, text.to_owned()).into_response()
 }
 
 /// Lets a request through to its handler, with its [`Authority`], and notes changes and refusals on the audit log.
@@ -118,11 +152,12 @@ pub(super) async fn guard(
     let world = running.world.load_full();
     let who = match prove(&running, &world, &request) {
         Ok(who) => Arc::new(who),
-        Err(Unproven::Closed) => return nothing_here().await.into_response(),
-        Err(Unproven::Wrong) => {
-            metrics::counter!(metric::REFUSALS, "reason" => "admin_token").increment(1);
-            let text = "send the owner's token or an administrator's key as `authorization: Bearer ...`".to_owned();
-            return AdminError(StatusCode::UNAUTHORIZED, text).into_response();
+        Err(unproven) => {
+            let response = refuse(&unproven).await;
+            if let Unproven::Forged(who) = &unproven {
+                note(&running, who, action, request.uri().path(), response.status());
+            }
+            return response;
         }
     };
     let authority = Authority { who: Arc::clone(&who), world };

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 
 use super::action::Action;
-use super::{directory, issuers, keys, ledger, opa, policy, rehearse, scim, secrets, status, tenants, token_keys};
+use super::{directory, issuers, keys, ledger, opa, page, policy, rehearse, scim, secrets, session, status};
+use super::{tenants, token_keys};
 use crate::running::Running;
 
 /// Who may use a route.
@@ -16,6 +17,8 @@ pub enum Access {
     Open,
     /// Whom the admin policy lets do this.
     Asks(Action),
+    /// Who signed in, with the session's cookie.
+    Session,
     /// Identity providers, with the token of their directory.
     Directory,
 }
@@ -34,12 +37,17 @@ pub struct Route {
 
 /// All routes.
 pub fn table() -> Vec<Route> {
-    use Access::{Asks, Open};
+    use Access::{Asks, Open, Session};
     let route = |method, path, access, handler| Route { method, path, access, handler: Some(handler) };
     let mut all = vec![
         route("GET", "/healthz", Open, get(status::health)),
         route("GET", "/readyz", Open, get(status::ready)),
         route("GET", "/metrics", Open, get(status::metrics)),
+        route("GET", "/", Open, get(page::index)),
+        route("GET", "/page/{file}", Open, get(page::part)),
+        route("POST", "/session", Open, post(session::open)),
+        route("GET", "/session", Session, get(session::show)),
+        route("DELETE", "/session", Session, delete(session::close)),
         route("GET", "/admin/v1/status", Asks(Action::StatusRead), get(status::status)),
         route("GET", "/admin/v1/keys", Asks(Action::KeysRead), get(keys::list)),
         route("POST", "/admin/v1/keys", Asks(Action::KeysCreate), post(keys::create)),

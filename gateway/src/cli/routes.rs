@@ -35,6 +35,7 @@ fn lines() -> Vec<Line> {
     let admin = route::table().into_iter().map(|route| {
         let asks = match route.access {
             Access::Open => "open",
+            Access::Session => "session's cookie",
             Access::Asks(action) => action.name(),
             Access::Directory => "directory's token",
         };

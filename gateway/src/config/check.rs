@@ -196,7 +196,9 @@ impl Check<'_> {
         self.long_enough(section.at("token"), token.as_ref());
         self.fits_header(section.at("token"), token.as_ref());
         let policy = self.existing(section, "policy");
-        AdminSettings { listen, token, policy }
+        let seconds = |name| Duration::from_secs(section.int(name).unwrap_or(0));
+        let (session_idle, session_life) = (seconds("session_idle_s"), seconds("session_life_s"));
+        AdminSettings { listen, token, policy, session_idle, session_life }
     }
 
     fn peppers(&mut self, root: &Section<'_>) -> Vec<Pepper> {

@@ -231,6 +231,20 @@ pub const ADMIN: &[Key] = &[
         "./admin_policy",
         "Folder of Rego that decides about administrators in the place of the shipped roles; its rule is data.weir.admin.decision.",
     ),
+    key(
+        "session_idle_s",
+        Int { min: 10, max: 86_400 },
+        Usually("1800"),
+        "900",
+        "Seconds without a request after which somebody signed in on the finance page is signed out.",
+    ),
+    key(
+        "session_life_s",
+        Int { min: 10, max: 604_800 },
+        Usually("43200"),
+        "28800",
+        "Seconds after which somebody signed in on the finance page is signed out in any case.",
+    ),
 ];
 
 /// Keys about tenants' secrets.

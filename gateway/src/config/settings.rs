@@ -161,6 +161,10 @@ pub struct AdminSettings {
     pub token: Option<Secret>,
     /// Folder of the policy that decides about administrators; the shipped one where none is named.
     pub policy: Option<PathBuf>,
+    /// Time without a request after which a session of the finance page ends.
+    pub session_idle: Duration,
+    /// Time after which it ends in any case.
+    pub session_life: Duration,
 }
 
 /// One version of the secret that is mixed into stored key hashes.

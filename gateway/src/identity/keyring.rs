@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 
 pub use snapshot::EVERYWHERE;
-use snapshot::{Entry, Rows, Snapshot};
+use snapshot::{AdminEntry, Entry, Rows, Snapshot};
 
 use super::api_key::{KeyFault, Presented};
 use super::certificate::CertificateFault;
@@ -23,7 +23,7 @@ use super::dpop::DpopFault;
 use super::pepper::Peppers;
 use super::scope::{Gate, KeyKind};
 use super::sealed::{MasterKeys, SealFault};
-use super::stored::joined;
+use super::stored::{StoredTenants, joined};
 use super::token::TokenFault;
 use super::{KeyId, Subject, TenantPath};
 use crate::config::settings::{LimitRule, Secret, TenantRule};
@@ -189,6 +189,20 @@ pub struct Administrator {
     pub tenant: Option<TenantPath>,
     /// What it may do there, as the admin policy names it.
     pub role: Arc<str>,
+    /// The key's count of changes when it was proven; 0 for the owner's token.
+    pub epoch: u64,
+}
+
+impl AdminEntry {
+    /// Whom a key stands for that was proven just now.
+    fn administrator(&self, tenants: &StoredTenants, now_ms: u64) -> Result<Administrator, IdentityFault> {
+        if self.tenant.as_ref().is_some_and(|tenant| tenants.is_disabled(tenant)) {
+            return Err(IdentityFault::TenantDisabled);
+        }
+        self.proof.used(now_ms);
+        let (tenant, role) = (self.tenant.clone(), Arc::clone(&self.role));
+        Ok(Administrator { id: self.proof.id.clone(), tenant, role, epoch: self.proof.epoch })
+    }
 }
 
 /// Every key, as of the last look at the store.
@@ -344,12 +358,24 @@ impl Keyring {
         let snapshot = self.snapshot.load();
         let entry = snapshot.admins.get(key.id()).ok_or(IdentityFault::Unknown)?;
         entry.proof.prove(key, peppers, now_ms)?;
-        if entry.tenant.as_ref().is_some_and(|tenant| snapshot.tenants.is_disabled(tenant)) {
-            return Err(IdentityFault::TenantDisabled);
+        entry.administrator(&snapshot.tenants, now_ms)
+    }
+
+    /// The administrator whose key was proven at `epoch`, as long as that key is as it was: for signed-in people, who
+    /// present no key any more.
+    ///
+    /// # Errors
+    /// The key is gone, changed, revoked or expired, or its tenant is disabled.
+    pub fn administrator_still(&self, key: &KeyId, epoch: u64, now_ms: u64) -> Result<Administrator, IdentityFault> {
+        if self.is_stale(now_ms) {
+            return Err(IdentityFault::StoreUnavailable);
         }
-        entry.proof.used(now_ms);
-        let (tenant, role) = (entry.tenant.clone(), Arc::clone(&entry.role));
-        Ok(Administrator { id: entry.proof.id.clone(), tenant, role })
+        let snapshot = self.snapshot.load();
+        let entry = snapshot.admins.get(&key.0).ok_or(IdentityFault::Unknown)?;
+        match entry.proof.is_live(epoch, now_ms) {
+            true => entry.administrator(&snapshot.tenants, now_ms),
+            false => Err(IdentityFault::Revoked),
+        }
     }
 
     /// Whether a key that was proven at `epoch` still holds, and no level of its path is disabled. Cheap: for streams

@@ -91,6 +91,10 @@ pub const TOKEN_REQUESTS: &str = "weir_identity_token_requests_total";
 pub const CERTIFICATES_JUDGED: &str = "weir_identity_certificates_judged_total";
 /// Proofs of possession that were judged, by reason; `accepted` is one.
 pub const PROOFS_JUDGED: &str = "weir_identity_proofs_judged_total";
+/// Attempts to sign in on the finance page, by result; `signed_in` is one.
+pub const SIGN_INS: &str = "weir_admin_sign_ins_total";
+/// People who are signed in on the finance page.
+pub const SESSIONS: &str = "weir_admin_sessions";
 /// Used proofs of possession that are remembered.
 pub const PROOFS_REMEMBERED: &str = "weir_identity_proofs_remembered";
 /// Requests of identity providers by SCIM, by directory and result.
@@ -154,6 +158,8 @@ pub fn install() -> Result<(), metrics_exporter_prometheus::BuildError> {
     describe_gauge!(DECISION_SPOOL, "bytes of decisions that wait to be sent");
     describe_counter!(CERTIFICATES_JUDGED, "client certificates that were judged, by rule and reason");
     describe_counter!(PROOFS_JUDGED, "proofs of possession that were judged, by reason");
+    describe_counter!(SIGN_INS, "attempts to sign in on the finance page, by result");
+    describe_gauge!(SESSIONS, "people who are signed in on the finance page");
     describe_gauge!(PROOFS_REMEMBERED, "used proofs of possession that are remembered");
     describe_counter!(SCIM_REQUESTS, "requests of identity providers by SCIM, by directory and result");
     describe_counter!(DIRECTORY_LOOKUPS, "users that directories were asked about, by directory and result");
@@ -171,6 +177,7 @@ pub fn observe(running: &Running, now: std::time::Instant) {
     gauge!(REVISION).set(f64::from(revision));
     gauge!(COOLING).set(count(running.health.all_cooling(now).len()));
     gauge!(PROOFS_REMEMBERED).set(count(running.replays.count()));
+    gauge!(SESSIONS).set(count(running.sessions.count()));
     gauge!(JOURNAL_BACKLOG).set(count(running.journal.backlog()));
     gauge!(JOURNAL_FAILING).set(if running.journal.admits() { 0.0 } else { 1.0 });
     if let Some(bytes) = running.decisions.spooled() {
@@ -270,6 +277,11 @@ pub fn introspected(issuer: &str, result: &'static str) {
 /// Counts a request to Weir's own token endpoint.
 pub fn token_requested(grant: &'static str, result: &'static str) {
     counter!(TOKEN_REQUESTS, "grant" => grant, "result" => result).increment(1);
+}
+
+/// Counts an attempt to sign in.
+pub fn signed_in(result: &'static str) {
+    counter!(SIGN_INS, "result" => result).increment(1);
 }
 
 /// Counts a client certificate that was judged.
