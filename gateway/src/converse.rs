@@ -5,6 +5,7 @@
 pub mod client;
 pub mod filter;
 pub mod inflate;
+pub mod report;
 pub mod status;
 pub mod stream;
 pub mod vigil;
@@ -13,8 +14,8 @@ pub mod whole;
 use std::sync::Arc;
 use std::time::Duration;
 
+use weir_wire::endpoint::{Dialect, Endpoint};
 use weir_wire::envelope::{CapName, Edits, Envelope};
-use weir_wire::fault::Endpoint;
 
 use crate::clock;
 use crate::config::settings::{DeploymentRule, Provider, Secret};
@@ -23,7 +24,7 @@ use crate::identity::Subject;
 use crate::journal::Opening;
 use crate::policy::Permit;
 use crate::privacy::Redacted;
-use crate::providers::{self, CallFault, CallHead, Reply, Stage};
+use crate::providers::{self, CallFault, CallHead, Edition, Reply, Stage};
 use crate::refusal::Refusal;
 use crate::routing::Setback;
 use crate::routing::queue::{Saturated, Seat};
@@ -64,6 +65,8 @@ pub struct Talk<'a> {
     pub output_cap: u32,
     /// The client's trace context.
     pub traceparent: Option<&'a str>,
+    /// The edition of Anthropic's API that it speaks.
+    pub edition: &'a Edition,
 }
 
 /// How a conversation ended.
@@ -174,6 +177,7 @@ async fn attempt(
         allowance: talk.held.output,
         output_tokens: talk.output_cap,
         traceparent: talk.traceparent,
+        edition: talk.edition,
     };
     let Some(reservation) = books.reservation.as_mut() else {
         return Step::Over(End::Refused(Refusal::Internal { what: "no reservation".to_owned() }));
@@ -232,10 +236,11 @@ fn tenant_key(talk: &Talk<'_>, deployment: &DeploymentRule) -> Result<Option<Sec
 
 /// What Weir itself sets in the client's bytes.
 fn edits<'a>(talk: &Talk<'_>, deployment: &'a DeploymentRule) -> Edits<'a> {
+    let states_usage = talk.envelope.stream && talk.envelope.endpoint.dialect() == Dialect::OpenAi;
     Edits {
         model: Some(&deployment.model),
-        include_usage: talk.envelope.stream,
-        continuous_usage: talk.envelope.stream && deployment.provider == Provider::Engine,
+        include_usage: states_usage,
+        continuous_usage: states_usage && deployment.provider == Provider::Engine,
         output_cap: cap_name(talk, deployment).map(|name| (name, talk.output_cap)),
     }
 }
@@ -245,10 +250,14 @@ fn edits<'a>(talk: &Talk<'_>, deployment: &'a DeploymentRule) -> Edits<'a> {
 /// Newer chat models refuse `max_tokens`; the older endpoint knows nothing else. The own engine is told by a header:
 /// there the cap gives way to the end of the context, where a member that does not fit is an error.
 fn cap_name(talk: &Talk<'_>, deployment: &DeploymentRule) -> Option<CapName> {
-    match (deployment.provider, talk.envelope.endpoint) {
-        (Provider::Engine, _) => talk.envelope.cap_name,
-        (Provider::OpenAi, Endpoint::ChatCompletions) => Some(CapName::MaxCompletionTokens),
-        (Provider::OpenAi, Endpoint::Completions | Endpoint::Models) => Some(CapName::MaxTokens),
+    if deployment.provider == Provider::Engine {
+        return talk.envelope.cap_name;
+    }
+    match talk.envelope.endpoint {
+        Endpoint::ChatCompletions => Some(CapName::MaxCompletionTokens),
+        Endpoint::Completions | Endpoint::Messages => Some(CapName::MaxTokens),
+        Endpoint::Responses => Some(CapName::MaxOutputTokens),
+        Endpoint::CountTokens | Endpoint::Embeddings | Endpoint::Rerank | Endpoint::Models => None,
     }
 }
 

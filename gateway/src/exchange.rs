@@ -318,7 +318,7 @@ impl Books {
         let rule = &live.deployment;
         let reported = match rule.provider {
             Provider::Engine => UsageSource::Exact,
-            Provider::OpenAi => UsageSource::Provider,
+            Provider::OpenAi | Provider::Anthropic => UsageSource::Provider,
         };
         let reading = if live.worked { live.meter.reading(live.held, reported) } else { Reading::NONE };
         let price = match reading.source {

@@ -12,7 +12,7 @@ use crate::limits::Reservation;
 use crate::policy::Permit;
 use crate::privacy::Redacted;
 
-pub use head::CallHead;
+pub use head::{CallHead, Edition};
 pub use transport::{CallFault, Reply, Stage, Transport};
 
 /// Sends one attempt and waits for the head of its reply.

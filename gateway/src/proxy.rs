@@ -14,8 +14,8 @@ use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
+use weir_wire::endpoint::{Dialect, Endpoint};
 use weir_wire::envelope::Envelope;
-use weir_wire::fault::Endpoint;
 
 use crate::config::settings::DeploymentRule;
 use crate::converse::{self, Client, End, Talk};
@@ -98,7 +98,7 @@ impl Gateway {
         // 9. Who could serve it; a name that nobody serves needs no decision.
         let world = x.world.clone();
         let model = world.model(&envelope.model).ok_or_else(|| unknown(&envelope))?;
-        let candidates = world.candidates(model)?;
+        let candidates = world.candidates(model, endpoint)?;
         // 10. What it may use at most, at the dearest candidate: policy may depend on it.
         let estimate = estimate::estimate(&envelope, model, &candidates, &world.prices)?;
         // 11. The decision: with everything known that a rule may ask for, and before anything is held for the call.
@@ -117,6 +117,7 @@ impl Gateway {
         let order = routing::order(&candidates, |name| self.running.health.cooling(name, now), dice);
         // 14. The upstream: it demands the permit, the reservation and the redacted body.
         let traceparent = request::traceparent(session.req_header());
+        let edition = request::edition(session.req_header(), endpoint);
         let talk = Talk {
             running: &self.running,
             world: &world,
@@ -130,8 +131,10 @@ impl Gateway {
             held: Held { input: held.input, output: held.output },
             output_cap: estimate.output_cap,
             traceparent: traceparent.as_deref(),
+            edition: &edition,
         };
-        let mut client = Client::new(session, reply_headers(x), world.settings.stream.write_stall);
+        let stall = world.settings.stream.write_stall;
+        let mut client = Client::new(session, dialect(x), reply_headers(x), stall);
         let end = converse::converse(&talk, &mut x.books, &mut client).await;
         x.status = client.status();
         Ok(end)
@@ -147,7 +150,7 @@ impl Gateway {
         let answer = AssertUnwindSafe(token_endpoint::answer(&self.running, &world, session, route));
         if let Err(panic) = answer.catch_unwind().await {
             // Nothing was issued that was not written down; whatever is left of the reply is cut.
-            request::after_panic(session, panic).await;
+            request::after_panic(session, Dialect::OpenAi, panic).await;
             session.set_keepalive(None);
         }
         true
@@ -158,7 +161,8 @@ impl Gateway {
         let wanted = request::model_id(session.req_header());
         let http = request::http(session, x.call.0, &[]);
         let body = catalogue::list(x, caller, wanted.as_deref(), http)?;
-        let mut client = Client::new(session, reply_headers(x), x.world.settings.stream.write_stall);
+        let stall = x.world.settings.stream.write_stall;
+        let mut client = Client::new(session, dialect(x), reply_headers(x), stall);
         x.books.set_free();
         let end = match client.whole(200, "application/json", Bytes::from(body)).await {
             Ok(()) => End::Completed,
@@ -184,7 +188,7 @@ impl Gateway {
                 headers.extend(asked.into_iter().flatten().map(|(name, value)| (name.into(), value)));
                 x.books.set_free();
                 let metadata = x.world.settings.token_endpoint.as_ref().map(metadata::resource_address);
-                request::refuse(session, &refusal, &headers, metadata.as_deref()).await;
+                request::refuse(session, &refusal, dialect(x), &headers, metadata.as_deref()).await;
                 (outcome, Some(refusal))
             }
         };
@@ -272,13 +276,20 @@ fn dice(x: &Exchange) -> u64 {
     u64::try_from(x.call.0.as_u128() & u128::from(u64::MAX)).unwrap_or(0)
 }
 
+/// How the client is spoken to.
+fn dialect(x: &Exchange) -> Dialect {
+    x.endpoint.map_or(Dialect::OpenAi, Endpoint::dialect)
+}
+
 /// Headers of every reply: the call's id, and what is left of the caller's limits.
 fn reply_headers(x: &Exchange) -> request::Headers {
     let requests = x.books.slot.as_ref().and_then(Slot::requests);
     let tokens = x.books.reservation.as_ref().and_then(Reservation::standing);
     let id = x.call.0.to_string();
+    // Anthropic's clients read the id under a name of its own.
+    let anthropic = (dialect(x) == Dialect::Anthropic).then(|| ("request-id", id.clone()));
     let own = [("x-request-id", id.clone()), ("x-weir-call-id", id)];
-    let own = headers::quota(requests, tokens).into_iter().chain(own);
+    let own = headers::quota(requests, tokens).into_iter().chain(own).chain(anthropic);
     let demanded = x.obligations.iter().flat_map(|obligations| obligations.headers.iter().cloned());
     let demanded = demanded.map(|(name, value)| (name.into(), value));
     own.map(|(name, value)| (name.into(), value)).chain(demanded).collect()
@@ -312,7 +323,7 @@ impl ProxyHttp for Gateway {
         }
         let told = match AssertUnwindSafe(self.tell(session, x)).catch_unwind().await {
             Ok(told) => told,
-            Err(panic) => Ok(request::after_panic(session, panic).await),
+            Err(panic) => Ok(request::after_panic(session, dialect(x), panic).await),
         };
         self.conclude(session, x, told).await;
         Ok(true)

@@ -1,9 +1,12 @@
 //! Every reason for which a call may end early: status, code, whether to retry, what the caller reads and what the
 //! operator reads. The only place that knows HTTP status codes.
 
+mod render;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use weir_wire::endpoint::Endpoint;
 use weir_wire::envelope::EnvelopeFault;
 
 use crate::exchange::Outcome;
@@ -122,6 +125,15 @@ pub enum Refusal {
     ModelUnknown {
         /// As the caller wrote it.
         model: Arc<str>,
+    },
+
+    /// No deployment of the model speaks the endpoint.
+    #[error("the model is not served at this endpoint")]
+    EndpointUnserved {
+        /// As the caller wrote it.
+        model: Arc<str>,
+        /// Where it was asked for.
+        endpoint: Endpoint,
     },
 
     // ── policy, limits, ledger ──
@@ -254,7 +266,8 @@ impl Refusal {
             | Refusal::BodyTooLarge { .. }
             | Refusal::BodyTimeout
             | Refusal::Malformed { .. }
-            | Refusal::ModelUnknown { .. } => self.request_face(),
+            | Refusal::ModelUnknown { .. }
+            | Refusal::EndpointUnserved { .. } => self.request_face(),
             Refusal::MissingKey
             | Refusal::InvalidKey { .. }
             | Refusal::InvalidToken { .. }
@@ -346,13 +359,16 @@ impl Refusal {
                 param: Some("model".to_owned()),
                 ..face(404, INVALID, "model_not_found", format!("the model `{model}` does not exist"))
             },
-            _ => face(
-                404,
-                INVALID,
-                "unknown_endpoint",
-                "no such endpoint; Weir serves /v1/chat/completions, \
-                /v1/completions and /v1/models",
-            ),
+            Refusal::EndpointUnserved { model, endpoint } => Face {
+                param: Some("model".to_owned()),
+                ..face(
+                    404,
+                    INVALID,
+                    "endpoint_not_served",
+                    format!("the model `{model}` is not served at {}", endpoint.path()),
+                )
+            },
+            _ => face(404, INVALID, "unknown_endpoint", render::no_such_endpoint()),
         }
     }
 
@@ -475,24 +491,6 @@ impl Refusal {
             _ => face(500, SERVER, "internal_error", "a fault of the gateway itself"),
         }
     }
-
-    /// The OpenAI error body.
-    pub fn body(&self) -> Vec<u8> {
-        let face = self.face();
-        serde_json::json!({"error": {
-            "message": face.message, "type": face.kind, "param": face.param, "code": face.code,
-        }})
-        .to_string()
-        .into_bytes()
-    }
-
-    /// The error as one server-sent event, for a reply whose head is out already.
-    pub fn event(&self) -> Vec<u8> {
-        let mut event = b"data: ".to_vec();
-        event.extend_from_slice(&self.body());
-        event.extend_from_slice(b"\n\n");
-        event
-    }
 }
 
 impl From<IdentityFault> for Refusal {
@@ -579,6 +577,7 @@ impl From<EnvelopeFault> for Refusal {
             EnvelopeFault::Type { .. } | EnvelopeFault::Range { .. } => "invalid_parameter",
             EnvelopeFault::Conflict { .. } => "conflicting_parameters",
             EnvelopeFault::Spelling { .. } => "misspelled_parameter",
+            EnvelopeFault::Unsupported { .. } => "unsupported_parameter",
         };
         Refusal::Malformed { message: fault.to_string(), param: fault.param().map(str::to_owned), code }
     }

@@ -11,7 +11,7 @@ use pingora::ErrorType;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use tokio::time::timeout;
-use weir_wire::fault::Endpoint;
+use weir_wire::endpoint::{Dialect, Endpoint};
 
 use crate::config::settings::RequestSettings;
 use crate::converse::End;
@@ -20,6 +20,7 @@ use crate::identity::caller::Witness;
 use crate::identity::certificate::ClientCertificate;
 use crate::limits::headers;
 use crate::policy::envoy::HttpInput;
+use crate::providers::Edition;
 use crate::refusal::Refusal;
 
 /// Bytes of an unwanted body that are read and thrown away, so that the client gets to read the refusal: one that is
@@ -195,10 +196,34 @@ pub fn traceparent(head: &RequestHeader) -> Option<String> {
     (lengths == [2, 32, 16, 2] && text.split('-').all(is_hex)).then(|| text.to_owned())
 }
 
+/// Which edition of Anthropic's API the client speaks: Weir passes on what is well-formed.
+pub fn edition(head: &RequestHeader, endpoint: Endpoint) -> Edition {
+    if endpoint.dialect() != Dialect::Anthropic {
+        return Edition::default();
+    }
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b',' | b' ');
+    let text = |name: &str| {
+        let all = head.headers.get_all(name).iter().map(|value| value.to_str().ok());
+        let joined = all.collect::<Option<Vec<_>>>()?.join(",");
+        (!joined.is_empty() && joined.len() <= EDITION_BYTES_MAX && joined.bytes().all(is_plain)).then_some(joined)
+    };
+    Edition { version: text("anthropic-version"), betas: text("anthropic-beta") }
+}
+
+/// Bytes of `anthropic-version` and of `anthropic-beta` at most.
+const EDITION_BYTES_MAX: usize = 512;
+
 /// Tells the client why. `metadata` is the address of the document that tells where tokens come from.
-pub async fn refuse(session: &mut Session, refusal: &Refusal, headers: &Headers, metadata: Option<&str>) {
-    let Ok(head) = refusal_head(refusal, headers, metadata) else { return };
-    reply(session, head, Bytes::from(refusal.body())).await;
+pub async fn refuse(
+    session: &mut Session,
+    refusal: &Refusal,
+    dialect: Dialect,
+    headers: &Headers,
+    metadata: Option<&str>,
+) {
+    let body = Bytes::from(refusal.body(dialect));
+    let Ok(head) = refusal_head(refusal, body.len(), headers, metadata) else { return };
+    reply(session, head, body).await;
 }
 
 /// Sends a whole reply, and lets the client read it even if it is still sending its body.
@@ -221,11 +246,16 @@ fn expects_continue(head: &RequestHeader) -> bool {
     head.headers.get("expect").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-fn refusal_head(refusal: &Refusal, headers: &Headers, metadata: Option<&str>) -> pingora::Result<ResponseHeader> {
+fn refusal_head(
+    refusal: &Refusal,
+    body_len: usize,
+    headers: &Headers,
+    metadata: Option<&str>,
+) -> pingora::Result<ResponseHeader> {
     let face = refusal.face();
     let mut head = ResponseHeader::build_no_case(face.status, Some(16))?;
     head.insert_header("content-type", "application/json")?;
-    head.insert_header("content-length", refusal.body().len().to_string())?;
+    head.insert_header("content-length", body_len.to_string())?;
     if face.status == 401 && !matches!(refusal, Refusal::InvalidProof(_)) {
         head.insert_header("www-authenticate", challenge(refusal, metadata))?;
     }
@@ -279,7 +309,7 @@ async fn drain(session: &mut Session) {
 }
 
 /// After a panic: what can still be told depends on how far the reply had come.
-pub async fn after_panic(session: &mut Session, panic: Box<dyn Any + Send>) -> End {
+pub async fn after_panic(session: &mut Session, dialect: Dialect, panic: Box<dyn Any + Send>) -> End {
     let refusal = Refusal::Internal { what: panic_text(&*panic) };
     drop(panic);
     tracing::error!(%refusal, "a call panicked");
@@ -287,7 +317,7 @@ pub async fn after_panic(session: &mut Session, panic: Box<dyn Any + Send>) -> E
         return End::Refused(refusal);
     }
     session.set_keepalive(None);
-    let event = Bytes::from(refusal.event());
+    let event = Bytes::from(refusal.event(dialect, 0));
     session.write_response_body(Some(event), true).await.unwrap_or(());
     End::Broken(Outcome::Failed, refusal)
 }

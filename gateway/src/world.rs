@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use weir_wire::endpoint::Endpoint;
+
 use crate::config::fault::Doubt;
 use crate::config::settings::{DeploymentRule, ModelRule, TenantRule};
 use crate::config::{Settings, Warning};
@@ -145,10 +147,16 @@ impl World {
 }
 
 impl World {
-    /// The deployments of `model` that have a price: a call that can't be priced is not served.
-    pub fn candidates(&self, model: &ModelRule) -> Result<Vec<Arc<DeploymentRule>>, Refusal> {
-        let priced = |rule: &&Arc<DeploymentRule>| self.prices.cost(&rule.price_provider, &rule.model, 1, 1).is_ok();
-        let priced: Vec<_> = model.deployments.iter().filter(priced).cloned().collect();
+    /// The deployments of `model` that speak the endpoint and have a price: nothing is translated, and a call that
+    /// can't be priced is not served.
+    pub fn candidates(&self, model: &ModelRule, endpoint: Endpoint) -> Result<Vec<Arc<DeploymentRule>>, Refusal> {
+        let speaks = |rule: &&Arc<DeploymentRule>| rule.endpoints.contains(&endpoint);
+        let speaking: Vec<_> = model.deployments.iter().filter(speaks).cloned().collect();
+        if speaking.is_empty() {
+            return Err(Refusal::EndpointUnserved { model: model.name.clone(), endpoint });
+        }
+        let priced = |rule: &Arc<DeploymentRule>| self.prices.cost(&rule.price_provider, &rule.model, 1, 1).is_ok();
+        let priced: Vec<_> = speaking.into_iter().filter(priced).collect();
         if priced.is_empty() { Err(Refusal::Unpriced) } else { Ok(priced) }
     }
 }

@@ -53,7 +53,9 @@ def callers(acme, globex):
 def requests(acme):
     refused("unknown model", openai.NotFoundError, 404, "model_not_found", chat(acme, model="gpt-none"), "model")
     refused("no such endpoint", openai.NotFoundError, 404, "unknown_endpoint",
-            lambda: acme.embeddings.create(model="smollm2", input="x", encoding_format="float"))
+            lambda: acme.moderations.create(model="smollm2", input="x"))
+    refused("not at this endpoint", openai.NotFoundError, 404, "endpoint_not_served",
+            lambda: acme.embeddings.create(model="smollm2", input="x", encoding_format="float"), "model")
     refused("two caps", openai.BadRequestError, 400, "conflicting_parameters",
             chat(acme, max_tokens=4, max_completion_tokens=5), "max_completion_tokens")
     refused("a cap below one", openai.BadRequestError, 400, "invalid_parameter", chat(acme, max_tokens=0), "max_tokens")

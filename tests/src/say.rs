@@ -1,5 +1,7 @@
 //! What a provider says: OpenAI's shapes as bytes, the plain ones and the odd ones.
 
+pub mod dialects;
+
 use bytes::Bytes;
 use serde_json::{Value, json};
 

@@ -42,7 +42,10 @@ async fn key(gateway: &Gateway, words: &[&str]) -> (String, String) {
 /// With a tenant of one request a minute for each endpoint.
 async fn gateway(endpoints: &[Value]) -> (Upstream, Gateway) {
     let upstream = Upstream::start().await;
-    let config = Config::with(&upstream)
+    let all = "endpoints: [chat_completions, completions, messages, count_tokens, responses, embeddings, rerank]";
+    let config = Config::default()
+        .deployment("mock", "mock-a", &upstream.base_url(), all)
+        .tenant("acme", "")
         .tenant("small", "limits: { tokens_per_minute: 1 }")
         .tenant_with("path: bare")
         .tenant("out", "")
@@ -146,11 +149,7 @@ struct Control {
 
 fn call(route: &Value, key: &str, model: &str) -> Request {
     let (method, path) = (text(route, "method"), text(route, "path"));
-    let mut body = say::chat(model, "hi", false);
-    if path.ends_with("/completions") && !path.contains("chat") {
-        body.as_object_mut().unwrap().remove("messages");
-        body["prompt"] = "hi".into();
-    }
+    let body = say::dialects::request(path, model, false);
     let body = if method == "GET" { String::new() } else { body.to_string() };
     Request { method: method.into(), ..Request::post(path, key, body) }
 }

@@ -34,6 +34,7 @@ mod keys;
 mod ldap;
 mod lifecycle;
 mod limits;
+mod messages;
 mod oauth;
 mod opa_data;
 mod oracle;

@@ -1,5 +1,5 @@
-//! Makes the Python environment in which the end-to-end tests drive Weir with the official OpenAI SDK, and judge its
-//! SCIM endpoint with scim2-tester.
+//! Makes the Python environment in which the end-to-end tests drive Weir with the official SDKs of OpenAI and
+//! Anthropic, and judge its SCIM endpoint with scim2-tester.
 //!
 //! It lives in the cache folder and is made once per pin: a stamp file, written last, says that it is whole.
 //! Start at `make`.
@@ -12,7 +12,13 @@ use anyhow::{Context, Result, bail};
 use crate::cache;
 
 /// What the tests import; pinned, so that a test run means the same next month.
-const PINS: [&str; 4] = ["openai==3.57.0", "scim2-tester==0.5.2", "scim2-client==0.13.2", "scim2-models==0.12.3"];
+const PINS: [&str; 5] = [
+    "openai==3.57.0",
+    "anthropic==2.14.0",
+    "scim2-tester==0.5.2",
+    "scim2-client==0.13.2",
+    "scim2-models==0.12.3",
+];
 
 /// The path of the environment's python.
 pub fn make() -> Result<PathBuf> {

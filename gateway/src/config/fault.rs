@@ -88,6 +88,16 @@ pub enum Wrong {
         /// As written.
         got: String,
     },
+    /// An endpoint that the provider can't speak, or none at all.
+    #[error("`{got}` is no endpoint that the provider `{provider}` speaks; they are {}", list(.known))]
+    Endpoint {
+        /// As written.
+        got: String,
+        /// The provider.
+        provider: &'static str,
+        /// Those that it may speak.
+        known: Vec<&'static str>,
+    },
     /// None of the words that the key takes.
     #[error("`{got}` is none of {}{}", list(.choices), hint(.suggestion.as_deref()))]
     Choice {

@@ -84,7 +84,7 @@ const MS: Kind = Int { min: 1, max: 600_000 };
 const LIMIT: Kind = Int { min: 1, max: 4_294_967_295 };
 
 /// Names of providers, as in `Provider`.
-pub const PROVIDERS: &[&str] = &["engine", "openai"];
+pub const PROVIDERS: &[&str] = &["engine", "openai", "anthropic"];
 /// Names of durabilities, as in `Durability`.
 pub const DURABILITIES: &[&str] = &["window", "strict"];
 
@@ -827,7 +827,14 @@ pub const DEPLOYMENT: &[Key] = &[
         Choice(PROVIDERS),
         Usually("openai"),
         "openai",
-        "Who speaks there: the own engine, or any server with OpenAI's API.",
+        "Who speaks there: the own engine, any server with OpenAI's API, or one with Anthropic's (its key goes as `x-api-key`).",
+    ),
+    key(
+        "endpoints",
+        Texts,
+        Means("what its provider usually speaks: engine chat_completions and completions; openai these, responses and embeddings; anthropic messages and count_tokens"),
+        "[chat_completions, embeddings]",
+        "The endpoints that it speaks, of `chat_completions`, `completions`, `messages`, `count_tokens`, `responses`, `embeddings`, `rerank`. A call goes only to a deployment that speaks its endpoint: nothing is translated.",
     ),
     key(
         "base_url",

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use weir_wire::endpoint::Endpoint;
 
 use crate::identity::TenantPath;
 use crate::identity::certificate::{CertificateRule, DeniedCertificates};
@@ -230,6 +231,8 @@ pub enum Provider {
     Engine,
     /// Any server that speaks OpenAI's API.
     OpenAi,
+    /// Any server that speaks Anthropic's API and takes its key as `x-api-key`.
+    Anthropic,
 }
 
 impl Provider {
@@ -238,6 +241,25 @@ impl Provider {
         match self {
             Provider::Engine => "engine",
             Provider::OpenAi => "openai",
+            Provider::Anthropic => "anthropic",
+        }
+    }
+
+    /// The endpoints that a deployment of it speaks, unless the file says otherwise.
+    pub fn usual_endpoints(self) -> &'static [Endpoint] {
+        use Endpoint::{ChatCompletions, Completions, CountTokens, Embeddings, Messages, Responses};
+        match self {
+            Provider::Engine => &[ChatCompletions, Completions],
+            Provider::OpenAi => &[ChatCompletions, Completions, Responses, Embeddings],
+            Provider::Anthropic => &[Messages, CountTokens],
+        }
+    }
+
+    /// Whether such a server may speak it at all.
+    pub fn may_speak(self, endpoint: Endpoint) -> bool {
+        match self {
+            Provider::Engine | Provider::Anthropic => self.usual_endpoints().contains(&endpoint),
+            Provider::OpenAi => endpoint != Endpoint::Models,
         }
     }
 }
@@ -249,6 +271,8 @@ pub struct DeploymentRule {
     pub name: Arc<str>,
     /// Protocol and trust.
     pub provider: Provider,
+    /// The endpoints that it speaks; calls to others never go there.
+    pub endpoints: Arc<[Endpoint]>,
     /// Where to connect.
     pub address: Address,
     /// Path before `/chat/completions`, such as `/v1`; no slash at its end.

@@ -7,6 +7,7 @@ use http::Version;
 use pingora::ErrorType;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
+use weir_wire::endpoint::Dialect;
 
 use crate::clock;
 use crate::refusal::Refusal;
@@ -25,6 +26,8 @@ pub struct Client<'s> {
     session: &'s mut Session,
     /// Headers that go with every reply: call id, limits.
     headers: request::Headers,
+    /// How errors inside a stream look.
+    dialect: Dialect,
     status: u16,
     begun: bool,
     ended: bool,
@@ -35,10 +38,15 @@ pub struct Client<'s> {
 
 impl<'s> Client<'s> {
     /// A client that got nothing yet.
-    pub fn new(session: &'s mut Session, headers: request::Headers, write_stall: Duration) -> Self {
+    pub fn new(
+        session: &'s mut Session,
+        dialect: Dialect,
+        headers: request::Headers,
+        write_stall: Duration,
+    ) -> Self {
         session.set_write_timeout(Some(write_stall));
         let last_write = clock::instant();
-        Self { session, headers, status: 0, begun: false, ended: false, events: 0, early_bytes: 0, last_write }
+        Self { session, headers, dialect, status: 0, begun: false, ended: false, events: 0, early_bytes: 0, last_write }
     }
 
     /// Whether the reply's head is out.
@@ -127,7 +135,8 @@ impl<'s> Client<'s> {
 
     /// Ends a begun stream with an explicit error event. A client that went away meanwhile has nothing to lose.
     pub async fn fail(&mut self, refusal: &Refusal) {
-        if !self.ended && self.write(Bytes::from(refusal.event())).await.is_ok() {
+        let event = Bytes::from(refusal.event(self.dialect, self.events));
+        if !self.ended && self.write(event).await.is_ok() {
             self.finish().await.unwrap_or(());
         }
         self.session.set_keepalive(None);

@@ -1,13 +1,18 @@
 //! What happens to each event of a stream on its way: metered, and passed on, changed or kept back. Pure.
 
+mod named;
+
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use memchr::memmem::Finder;
+use weir_wire::endpoint::{Dialect, Endpoint};
+use weir_wire::event;
 use weir_wire::sse::{Event, encode_event};
 use weir_wire::usage;
 
+use self::named::Names;
 use crate::usage::meter::Meter;
 
 static FINISH: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"finish_reason\""));
@@ -28,7 +33,9 @@ pub struct Wants {
 pub enum Verdict {
     /// A part of the answer.
     Answer(Bytes),
-    /// Passed on, but no part of the answer: a comment.
+    /// Tells of the answer without a part of it; no other deployment can take over after it.
+    Frame(Bytes),
+    /// Passed on, but no part of the answer: a comment, a ping.
     Aside(Bytes),
     /// The end marker.
     Done(Bytes),
@@ -38,8 +45,34 @@ pub enum Verdict {
     Error(Bytes),
 }
 
-/// Looks at one event.
-pub fn judge(event: &Event, wants: Wants, meter: &mut Meter) -> Verdict {
+/// Looks at one stream, event by event.
+#[derive(Debug)]
+pub struct Reader {
+    endpoint: Endpoint,
+    wants: Wants,
+    named: Names,
+}
+
+impl Reader {
+    /// The reader of a stream of `endpoint`.
+    pub fn new(endpoint: Endpoint, wants: Wants) -> Self {
+        Self { endpoint, wants, named: Names::default() }
+    }
+
+    /// Looks at one event.
+    pub fn judge(&mut self, event: &Event, meter: &mut Meter) -> Verdict {
+        let Some(data) = &event.data else { return aside(event) };
+        let name = event.name.as_deref();
+        match self.endpoint.dialect() {
+            Dialect::OpenAi => unnamed(event, self.wants, meter),
+            Dialect::Anthropic => self.named.judge(event, self.endpoint, event::of_messages(name, data), meter),
+            Dialect::Responses => self.named.judge(event, self.endpoint, event::of_responses(name, data), meter),
+        }
+    }
+}
+
+/// One event of chat and its like.
+fn unnamed(event: &Event, wants: Wants, meter: &mut Meter) -> Verdict {
     let Some(data) = &event.data else { return aside(event) };
     if event.is_done() {
         return Verdict::Done(event.raw.clone());
@@ -116,10 +149,13 @@ mod tests {
 
     fn run(stream: &str, wants: Wants) -> (String, Meter) {
         let (mut decoder, mut meter, mut out) = (SseDecoder::new(1 << 20), Meter::default(), Vec::new());
+        let mut reader = Reader::new(Endpoint::ChatCompletions, wants);
         decoder.push(stream.as_bytes());
         while let Some(event) = decoder.next_event().unwrap() {
-            match judge(&event, wants, &mut meter) {
-                Verdict::Answer(bytes) | Verdict::Aside(bytes) | Verdict::Done(bytes) => out.extend_from_slice(&bytes),
+            match reader.judge(&event, &mut meter) {
+                Verdict::Answer(bytes) | Verdict::Frame(bytes) | Verdict::Aside(bytes) | Verdict::Done(bytes) => {
+                    out.extend_from_slice(&bytes)
+                }
                 Verdict::Drop => {}
                 Verdict::Error(_) => out.extend_from_slice(b"ERROR"),
             }

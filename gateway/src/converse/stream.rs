@@ -5,9 +5,10 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use tokio::time::timeout;
+use weir_wire::endpoint::Dialect;
 use weir_wire::sse::{Event, SseDecoder, SseFault};
 
-use super::filter::{Verdict, Wants, judge};
+use super::filter::{Reader, Verdict, Wants};
 use super::inflate::Inflate;
 use super::whole::leaks;
 use super::{Client, Cut, End, Failed, Talk, Vigil, cut_end};
@@ -64,7 +65,7 @@ impl Piece {
 struct Stream {
     decoder: SseDecoder,
     inflate: Inflate,
-    wants: Wants,
+    reader: Reader,
     done: bool,
 }
 
@@ -75,10 +76,16 @@ impl Stream {
         let mut piece = Piece::default();
         let Some(live) = books.live.as_mut() else { return Ok(piece) };
         while let Some(event) = self.decoder.next_event().map_err(|_: SseFault| "event_too_large")? {
-            piece.data |= event.data.is_some();
-            match judge(&event, self.wants, &mut live.meter) {
+            let verdict = self.reader.judge(&event, &mut live.meter);
+            // A ping keeps a connection alive as a comment does.
+            piece.data |= event.data.is_some() && !matches!(verdict, Verdict::Aside(_));
+            match verdict {
                 Verdict::Answer(bytes) => {
                     live.first_token.get_or_insert_with(clock::instant);
+                    piece.answers = piece.answers.saturating_add(1);
+                    piece.add(bytes);
+                }
+                Verdict::Frame(bytes) => {
                     piece.answers = piece.answers.saturating_add(1);
                     piece.add(bytes);
                 }
@@ -200,7 +207,10 @@ fn open(talk: &Talk<'_>, reply: &Reply) -> Result<Stream, Failed> {
     Ok(Stream {
         decoder: SseDecoder::new(talk.world.settings.stream.event_bytes_max),
         inflate,
-        wants: Wants { usage: talk.envelope.include_usage, continuous: talk.envelope.continuous_usage },
+        reader: Reader::new(
+            talk.envelope.endpoint,
+            Wants { usage: talk.envelope.include_usage, continuous: talk.envelope.continuous_usage },
+        ),
         done: false,
     })
 }
@@ -255,13 +265,22 @@ async fn ended(
         client.begin_stream().await?;
         if !stream.done {
             // Every choice gave its own finish reason, so only the marker is missing.
-            client.write(Bytes::from_static(b"data: [DONE]\n\n")).await?;
+            client.write(Bytes::from_static(end_marker(talk.envelope.endpoint.dialect()))).await?;
         }
         client.finish().await
     };
     match close.await {
         Ok(()) => Ok(End::Completed),
         Err(_) => Ok(End::HungUp),
+    }
+}
+
+/// What ends a stream. A response's last event holds all of it and can't be made up; its stream has no other finish.
+fn end_marker(dialect: Dialect) -> &'static [u8] {
+    match dialect {
+        Dialect::OpenAi => b"data: [DONE]\n\n",
+        Dialect::Anthropic => b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+        Dialect::Responses => b"",
     }
 }
 

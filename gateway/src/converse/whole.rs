@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use serde::Deserialize;
-use weir_wire::delta::Usage;
+use weir_wire::endpoint::Dialect;
+use weir_wire::reply::{self, Misfit};
 
 use super::inflate::Inflate;
+use super::report::report;
 use super::{Client, End, Failed, Talk, Vigil, cut_end};
 use crate::bounds::REPLY_BYTES_MAX;
 use crate::clock;
@@ -14,21 +15,6 @@ use crate::config::settings::Secret;
 use crate::exchange::Books;
 use crate::providers::Reply;
 use crate::refusal::Refusal;
-
-/// What is read of a whole reply. Parsing it also proves that it is JSON of the right shape.
-#[derive(Deserialize)]
-struct Summary<'a> {
-    #[serde(default)]
-    usage: Option<Usage>,
-    #[serde(default, borrow)]
-    choices: Vec<Choice<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Choice<'a> {
-    #[serde(default, borrow)]
-    finish_reason: Option<std::borrow::Cow<'a, str>>,
-}
 
 /// Passes a successful reply on.
 ///
@@ -44,16 +30,23 @@ pub(super) async fn pass(
         Ok(read) => read,
         Err(end) => return Ok(end),
     };
-    let summary: Summary<'_> = serde_json::from_slice(&body).map_err(|_| Failed::invalid("not_json"))?;
-    if summary.choices.is_empty() {
-        return Err(Failed::invalid("no_choices"));
+    let endpoint = talk.envelope.endpoint;
+    let answer = reply::read(endpoint, &body).map_err(|misfit| match misfit {
+        Misfit::NotJson => Failed::invalid("not_json"),
+        Misfit::Shape if endpoint.dialect() == Dialect::OpenAi && endpoint.generates() => Failed::invalid("no_choices"),
+        Misfit::Shape => Failed::invalid("other_shape"),
+    })?;
+    if !endpoint.is_charged() {
+        // What the provider does for nothing is no use of it.
+        books.not_reached();
     }
     if let Some(live) = books.live.as_mut() {
         live.first_token = Some(clock::instant());
-        live.meter.event(body.len());
-        summary.usage.iter().for_each(|usage| live.meter.report(usage));
-        let reason = summary.choices.iter().filter_map(|choice| choice.finish_reason.as_deref()).next_back();
-        live.meter.finish_reason = reason.map(Arc::from);
+        if endpoint.generates() {
+            live.meter.event(body.len());
+        }
+        answer.usage.iter().for_each(|usage| report(endpoint, usage, &mut live.meter));
+        live.meter.finish_reason = answer.finish_reason.as_deref().map(Arc::from);
     }
     talk.running.transport.release(reply).await;
     books.set_free();

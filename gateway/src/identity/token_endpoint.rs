@@ -20,6 +20,8 @@ use serde_json::{Value as Json, json};
 
 use super::metadata::{self, Route};
 use super::own_tokens::TokenEndpointRule;
+use weir_wire::endpoint::Dialect;
+
 use crate::config::settings::RequestSettings;
 use crate::refusal::Refusal;
 use crate::running::Running;
@@ -65,7 +67,7 @@ struct Reply {
 /// Answers a request for a token or a document.
 pub async fn answer(running: &Running, world: &World, session: &mut Session, route: Route<'_>) {
     if let Err(refusal) = request::check_framing(session) {
-        return request::refuse(session, &refusal, &Vec::new(), None).await;
+        return request::refuse(session, &refusal, Dialect::OpenAi, &Vec::new(), None).await;
     }
     let Some(rule) = &world.settings.token_endpoint else { return };
     let reply = match route {
@@ -97,7 +99,7 @@ fn document(session: &Session, document: Option<Json>) -> Reply {
     let method = &session.req_header().method;
     if method != http::Method::GET && method != http::Method::HEAD {
         let refusal = Refusal::MethodNotAllowed { allow: "GET" };
-        let body = serde_json::from_slice(&refusal.body()).unwrap_or_default();
+        let body = serde_json::from_slice(&refusal.body(Dialect::OpenAi)).unwrap_or_default();
         return Reply { status: refusal.face().status, body, headers: vec![("allow", "GET".to_owned())] };
     }
     match document {

@@ -60,6 +60,10 @@ pub fn estimate(
             code: "output_tokens_over_limit",
         });
     }
+    if !envelope.endpoint.is_charged() {
+        return Ok(Estimate { held: Held::default(), output_cap, nano: 0 });
+    }
+    let output_cap = if envelope.endpoint.generates() { output_cap } else { 0 };
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     let text = count(envelope.prompt_bytes).div_ceil(BYTES_PER_TOKEN);
     let input = text

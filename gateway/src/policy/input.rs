@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use regorus::Value;
 
+use weir_wire::endpoint::{Dialect, Endpoint};
 use weir_wire::envelope::Envelope;
 
 use super::envoy::HttpInput;
@@ -214,7 +215,7 @@ impl RequestInput<'_> {
     fn to_value(self) -> Value {
         let modality = ["text"].into_iter().chain(self.has_media.then_some("media"));
         let fixed = [
-            ("dialect", "openai".into()),
+            ("dialect", dialect(self.endpoint).into()),
             ("endpoint", self.endpoint.into()),
             ("model", self.model.into()),
             ("stream", self.stream.into()),
@@ -226,6 +227,11 @@ impl RequestInput<'_> {
         let environment = self.environment.map(|name| ("environment", name.into()));
         object(fixed.into_iter().chain(max_tokens).chain(environment))
     }
+}
+
+/// What is spoken on an endpoint.
+fn dialect(endpoint: &str) -> &'static str {
+    Endpoint::from_name(endpoint).map_or(Dialect::OpenAi, Endpoint::dialect).name()
 }
 
 impl CandidateInput<'_> {

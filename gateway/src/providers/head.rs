@@ -1,11 +1,23 @@
-//! The head of an upstream request. Nothing of the client's head is copied but its trace context: identity travels
-//! as data, and a client can't smuggle a header into an upstream.
+//! The head of an upstream request. Nothing of the client's head is copied but its trace context and the edition of
+//! Anthropic's API that it speaks: identity travels as data, and a client can't smuggle a header into an upstream.
 
 use pingora::http::RequestHeader;
-use weir_wire::fault::Endpoint;
+use weir_wire::endpoint::{Dialect, Endpoint};
 
 use crate::config::settings::{Address, DeploymentRule, Provider, Secret};
 use crate::exchange::CallId;
+
+/// The edition of Anthropic's API where the client names none.
+const ANTHROPIC_VERSION: &str = "2023-06-01";
+
+/// Which edition of Anthropic's API a client speaks.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Edition {
+    /// `anthropic-version`.
+    pub version: Option<String>,
+    /// `anthropic-beta`.
+    pub betas: Option<String>,
+}
 
 /// What the head says of the call.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +36,8 @@ pub struct CallHead<'a> {
     pub credential: Option<&'a Secret>,
     /// The client's `traceparent`, where it is well-formed.
     pub traceparent: Option<&'a str>,
+    /// The edition of Anthropic's API, on its endpoints.
+    pub edition: &'a Edition,
 }
 
 impl CallHead<'_> {
@@ -40,9 +54,19 @@ impl CallHead<'_> {
         head.insert_header("accept-encoding", "identity")?;
         head.insert_header("user-agent", concat!("weir/", env!("CARGO_PKG_VERSION")))?;
         if let Some(key) = self.credential {
-            let mut value = b"Bearer ".to_vec();
-            value.extend_from_slice(key.expose());
-            head.insert_header("authorization", value)?;
+            match deployment.provider {
+                Provider::Anthropic => head.insert_header("x-api-key", key.expose())?,
+                Provider::Engine | Provider::OpenAi => {
+                    head.insert_header("authorization", [b"Bearer ", key.expose()].concat())?;
+                }
+            }
+        }
+        if self.endpoint.dialect() == Dialect::Anthropic {
+            let version = self.edition.version.as_deref().unwrap_or(ANTHROPIC_VERSION);
+            head.insert_header("anthropic-version", version)?;
+            if let Some(betas) = &self.edition.betas {
+                head.insert_header("anthropic-beta", betas.as_str())?;
+            }
         }
         if let Some(traceparent) = self.traceparent {
             head.insert_header("traceparent", traceparent)?;
@@ -72,8 +96,11 @@ mod tests {
     use super::*;
     use crate::routing::pick::tests::deployment;
 
+    static EDITION: Edition = Edition { version: None, betas: None };
+
     fn head() -> CallHead<'static> {
         CallHead {
+            edition: &EDITION,
             call: CallId(uuid::Uuid::nil()),
             endpoint: Endpoint::ChatCompletions,
             stream: true,
@@ -93,6 +120,15 @@ mod tests {
         assert_eq!(sent.headers["authorization"], "Bearer sk-1");
         assert_eq!(sent.headers["host"], "127.0.0.1:1");
         assert!(!sent.headers.contains_key("x-weir-call-id"));
+        rule.provider = Provider::Anthropic;
+        let edition = Edition { betas: Some("one-beta".to_owned()), ..Edition::default() };
+        let messages = CallHead { credential: Some(&key), endpoint: Endpoint::Messages, edition: &edition, ..head() };
+        let sent = messages.build(&rule, 3).unwrap();
+        assert_eq!(sent.uri.path(), "/v1/messages");
+        assert_eq!(sent.headers["x-api-key"], "sk-1");
+        assert!(!sent.headers.contains_key("authorization"));
+        assert_eq!(sent.headers["anthropic-version"], ANTHROPIC_VERSION);
+        assert_eq!(sent.headers["anthropic-beta"], "one-beta");
         rule.provider = Provider::Engine;
         let sent = head().build(&rule, 3).unwrap();
         assert_eq!(sent.headers["x-weir-token-allowance"], "7");

@@ -40,10 +40,10 @@ async fn panicked(running: Arc<Running>, begun: bool) -> String {
     let (mut session, mut client) = session().await;
     let mut x = gateway.new_ctx();
     if begun {
-        Client::new(&mut session, Vec::new(), Duration::from_secs(1)).begin_stream().await.unwrap();
+        Client::new(&mut session, Dialect::OpenAi, Vec::new(), Duration::from_secs(1)).begin_stream().await.unwrap();
     }
     let panic = AssertUnwindSafe(story()).catch_unwind().await.unwrap_err();
-    let told = Ok(request::after_panic(&mut session, panic).await);
+    let told = Ok(request::after_panic(&mut session, Dialect::OpenAi, panic).await);
     gateway.conclude(&mut session, &mut x, told).await;
     assert_eq!(x.outcome, Some(Outcome::Failed));
     drop((session, x));

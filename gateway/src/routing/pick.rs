@@ -72,6 +72,7 @@ pub(crate) mod tests {
         Arc::new(DeploymentRule {
             name: name.into(),
             provider: Provider::OpenAi,
+            endpoints: Provider::OpenAi.usual_endpoints().into(),
             address: Address::Tcp { host: "127.0.0.1".into(), port: 1, tls: false, http2: false },
             base_path: "/v1".into(),
             api_key: None,

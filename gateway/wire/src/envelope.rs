@@ -1,14 +1,17 @@
 //! What the gateway needs to know of a call, and the only way in which it changes one.
 //!
-//! Owns the reading of a chat or completions body as far as identity, policy, limits and routing need it, and
+//! Owns the reading of an endpoint's body as far as identity, policy, limits and routing need it, and
 //! [`Envelope::splice`], which changes a few members and leaves every other byte as the client sent it. Refuses what
-//! could be read two ways: duplicate members, other spellings of the names read here (`Model`), both output caps at
-//! once. Members that it does not read pass untouched. Start at [`Envelope::parse`].
+//! could be read two ways: duplicate members, other spellings of the names read here (`Model`), two output caps at
+//! once, and references to what lies at a provider and can't be traced to a tenant. Members that it does not read pass
+//! untouched. Start at [`Envelope::parse`].
 
 mod end_user;
 mod fault;
 mod fields;
+mod shape;
 mod splice;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -25,28 +28,11 @@ pub use splice::Edits;
 pub const MODEL_BYTES_MAX: usize = 256;
 /// The longest `user`, in bytes.
 pub const USER_BYTES_MAX: usize = 512;
+/// The longest id of a stored response, in bytes.
+pub const ID_BYTES_MAX: usize = 256;
 /// The most choices that one call may ask for, by `n` or `best_of`.
 pub const CHOICES_MAX: u32 = 128;
 
-/// The top-level names that are read here and may therefore not be spelled otherwise.
-const NAMES: [&str; 16] = [
-    "model",
-    "stream",
-    "stream_options",
-    "max_tokens",
-    "max_completion_tokens",
-    "n",
-    "best_of",
-    "user",
-    "safety_identifier",
-    "metadata",
-    "messages",
-    "prompt",
-    "tools",
-    "functions",
-    "tool_choice",
-    "response_format",
-];
 /// The names read inside `stream_options`.
 const OPTION_NAMES: [&str; 2] = ["include_usage", "continuous_usage_stats"];
 
@@ -57,6 +43,8 @@ pub enum CapName {
     MaxTokens,
     /// `max_completion_tokens`
     MaxCompletionTokens,
+    /// `max_output_tokens`
+    MaxOutputTokens,
 }
 
 impl CapName {
@@ -65,6 +53,7 @@ impl CapName {
         match self {
             Self::MaxTokens => "max_tokens",
             Self::MaxCompletionTokens => "max_completion_tokens",
+            Self::MaxOutputTokens => "max_output_tokens",
         }
     }
 }
@@ -94,9 +83,9 @@ pub struct Envelope {
     pub user: Option<String>,
     /// The end user by `user`, `safety_identifier` or `metadata.user_id`, whichever stands first in this order.
     pub end_user: Option<String>,
-    /// Where the messages (chat) or the prompt (completions) lie in the body.
+    /// Where the messages (chat), the prompt (completions), the input or the documents lie in the body.
     pub prompt: Span,
-    /// The number of messages; 1 or the number of prompts for completions.
+    /// The number of messages; 1 or the number of prompts, inputs or documents elsewhere.
     pub prompt_items: usize,
     /// Bytes of text to estimate the prompt's tokens from: strings of the prompt and the tools without their JSON
     /// dress, data URLs excluded; four bytes for each token given as a number.
@@ -105,6 +94,10 @@ pub struct Envelope {
     pub media_parts: usize,
     /// Names of the tools or functions that are offered to the model, in their order.
     pub tools: Vec<String>,
+    /// The stored response that this one goes on from.
+    pub previous_response: Option<String>,
+    /// Whether the provider may keep the response.
+    pub store: bool,
     body: Bytes,
     spots: Spots,
 }
@@ -115,9 +108,39 @@ struct Spots {
     /// After the opening brace.
     open: usize,
     model: Span,
+    caps: Caps,
+    options: Option<Options>,
+}
+
+/// Where the members lie that may cap the output, also where they hold `null`.
+#[derive(Debug, Clone, Copy, Default)]
+struct Caps {
     max_tokens: Option<Span>,
     max_completion_tokens: Option<Span>,
-    options: Option<Options>,
+    max_output_tokens: Option<Span>,
+}
+
+impl Caps {
+    fn get(&self, name: CapName) -> Option<Span> {
+        match name {
+            CapName::MaxTokens => self.max_tokens,
+            CapName::MaxCompletionTokens => self.max_completion_tokens,
+            CapName::MaxOutputTokens => self.max_output_tokens,
+        }
+    }
+
+    fn set(&mut self, name: CapName, span: Option<Span>) {
+        match name {
+            CapName::MaxTokens => self.max_tokens = span,
+            CapName::MaxCompletionTokens => self.max_completion_tokens = span,
+            CapName::MaxOutputTokens => self.max_output_tokens = span,
+        }
+    }
+
+    /// The first that is there, in any spelling of the cap.
+    fn any(&self) -> Option<Span> {
+        self.max_tokens.or(self.max_completion_tokens).or(self.max_output_tokens)
+    }
 }
 
 /// Where `stream_options` lies and what is in it.
@@ -139,49 +162,33 @@ impl Envelope {
     /// The first fault found; each names the parameter at fault where there is one.
     pub fn parse(body: Bytes, endpoint: Endpoint) -> Result<Self, EnvelopeFault> {
         let members = json::members(&body)?;
-        fields::refuse_variants(&members, &NAMES, "")?;
+        let shape = shape::of(endpoint);
+        fields::refuse_variants(&members, shape.names, "")?;
         let read = fields::Fields { body: &body, members: &members, prefix: "" };
         let (model_span, model) = read.model()?;
-        let options = fields::options(&body, &members)?;
-        let max_tokens = read.integer("max_tokens", u32::MAX)?;
-        let max_completion_tokens = read.integer("max_completion_tokens", u32::MAX)?;
-        let (cap_name, output_tokens_max) = match (max_tokens, max_completion_tokens) {
-            (Some(_), Some(_)) => {
-                return Err(EnvelopeFault::Conflict { one: "max_tokens", other: "max_completion_tokens" });
-            }
-            (Some(tokens), None) => (Some(CapName::MaxTokens), Some(tokens)),
-            (None, Some(tokens)) => (Some(CapName::MaxCompletionTokens), Some(tokens)),
-            (None, None) => (None, None),
-        };
-        let prompt = read.prompt(endpoint)?;
-        let mut measure = text::measure(prompt.of(&body));
-        let mut tools = Vec::new();
-        for name in ["tools", "functions"] {
-            if let Some(span) = read.array(name)? {
-                tools.extend(tools::names(name, span.of(&body))?);
-                measure.bytes = measure.bytes.saturating_add(span.len());
-            }
-        }
-        let best_of = read.integer("best_of", CHOICES_MAX)?;
-        let choices = read.integer("n", CHOICES_MAX)?.unwrap_or(1);
-        if best_of.is_some_and(|best_of| best_of < choices) {
-            return Err(EnvelopeFault::Range { param: "best_of".into(), expected: "at least `n`" });
-        }
+        let options = fields::options(&body, &members, endpoint)?;
+        let cap = read.cap(shape)?;
+        read.refuse_foreign(shape)?;
+        let prompt = read.prompt(shape)?;
+        stored::refuse_references(endpoint, prompt.of(&body))?;
+        let measure = read.measure(shape, prompt)?;
+        let (choices, best_of) = read.choices(endpoint)?;
         let spots = Spots {
             open: members.open,
             model: model_span,
-            max_tokens: members.get("max_tokens").map(|member| member.value),
-            max_completion_tokens: members.get("max_completion_tokens").map(|member| member.value),
+            caps: cap.spots,
             options: options.map(|found| found.spots),
         };
+        let stream = endpoint.generates() && read.boolean("stream")?.unwrap_or(false);
+        let is_response = endpoint == Endpoint::Responses;
         Ok(Self {
             endpoint,
             model,
-            stream: read.boolean("stream")?.unwrap_or(false),
+            stream,
             include_usage: options.is_some_and(|found| found.include_usage),
             continuous_usage: options.is_some_and(|found| found.continuous_usage),
-            output_tokens_max,
-            cap_name,
+            output_tokens_max: cap.tokens,
+            cap_name: cap.name,
             choices,
             best_of,
             user: read.text("user", USER_BYTES_MAX)?,
@@ -190,7 +197,9 @@ impl Envelope {
             prompt_items: fields::prompt_items(prompt.of(&body), measure.items),
             prompt_bytes: measure.bytes,
             media_parts: measure.media,
-            tools,
+            tools: read.tools(shape, endpoint)?,
+            previous_response: if is_response { read.text("previous_response_id", ID_BYTES_MAX)? } else { None },
+            store: !is_response || read.boolean("store")?.unwrap_or(true),
             spots,
             body,
         })

@@ -5,61 +5,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// An endpoint of the data plane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Endpoint {
-    /// `POST /v1/chat/completions`
-    ChatCompletions,
-    /// `POST /v1/completions`
-    Completions,
-    /// `GET /v1/models`
-    Models,
-}
-
-impl Endpoint {
-    /// Every endpoint.
-    pub const ALL: [Self; 3] = [Self::ChatCompletions, Self::Completions, Self::Models];
-
-    /// The path as a client writes it.
-    pub const fn path(self) -> &'static str {
-        match self {
-            Self::ChatCompletions => "/v1/chat/completions",
-            Self::Completions => "/v1/completions",
-            Self::Models => "/v1/models",
-        }
-    }
-
-    /// The path below a provider's base URL, which ends in `/v1` or its like.
-    pub const fn suffix(self) -> &'static str {
-        match self {
-            Self::ChatCompletions => "/chat/completions",
-            Self::Completions => "/completions",
-            Self::Models => "/models",
-        }
-    }
-
-    /// The one method allowed.
-    pub const fn method(self) -> &'static str {
-        match self {
-            Self::ChatCompletions | Self::Completions => "POST",
-            Self::Models => "GET",
-        }
-    }
-
-    /// A stable name for records and metric labels.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ChatCompletions => "chat_completions",
-            Self::Completions => "completions",
-            Self::Models => "models",
-        }
-    }
-
-    /// The endpoint of an exact path, query excluded.
-    pub fn from_path(path: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|endpoint| endpoint.path() == path)
-    }
-}
+pub use crate::endpoint::Endpoint;
 
 /// `{"error": {...}}`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,14 +102,5 @@ mod tests {
         for nothing in ["", "<html>", "{}", "[1]", "null", r#"{"error":null}"#] {
             assert_eq!(ErrorBody::read(nothing.as_bytes()), None, "{nothing}");
         }
-    }
-
-    #[test]
-    fn endpoints_are_found_by_their_exact_path() {
-        for endpoint in Endpoint::ALL {
-            assert_eq!(Endpoint::from_path(endpoint.path()), Some(endpoint));
-            assert!(endpoint.path().ends_with(endpoint.suffix()));
-        }
-        assert_eq!(Endpoint::from_path("/v1/chat/completions/"), None);
     }
 }

@@ -89,6 +89,11 @@ impl Script {
         deltas.chain(ends).fold(Self::stream(), Self::send)
     }
 
+    /// A whole stream of named events.
+    pub fn named(events: &[serde_json::Value]) -> Self {
+        events.iter().fold(Self::stream(), |script, event| script.send(say::dialects::named(event)))
+    }
+
     /// A JSON body.
     pub fn json(status: u16, body: impl Into<Bytes>) -> Self {
         Self::new(status, "application/json", Framing::Length).send(body.into())
@@ -102,8 +107,12 @@ impl Script {
     /// What a plain provider would answer to this request.
     pub fn plain(received: &Received) -> Self {
         let request = received.json();
+        let path = received.path();
         if request["stream"] != true {
-            return Self::json(200, say::answer("a b c", 7, 3));
+            return Self::json(200, say::dialects::answer(path, 7, 3));
+        }
+        if matches!(path, "/v1/messages" | "/v1/responses") {
+            return Self::named(&say::dialects::events(path, &["a", " b", " c"], 7, 3));
         }
         if request["stream_options"]["include_usage"] == true {
             return Self::words(&["a", " b", " c"], 7, 3);

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use weir_wire::endpoint::Endpoint;
+
 use super::{Check, ms};
 use crate::config::fault::{Doubt, Wrong};
 use crate::config::file::Node;
@@ -84,6 +86,7 @@ impl Check<'_> {
         let name = self.unique(section, names);
         let provider = match section.text("provider") {
             Some("engine") => Provider::Engine,
+            Some("anthropic") => Provider::Anthropic,
             _ => Provider::OpenAi,
         };
         let api_key = self.secret(section, "api_key");
@@ -95,6 +98,7 @@ impl Check<'_> {
         DeploymentRule {
             name: name.into(),
             provider,
+            endpoints: self.endpoints(section, provider),
             address,
             base_path,
             api_key,
@@ -112,6 +116,29 @@ impl Check<'_> {
                 idle: ms(&timeouts, "idle_ms"),
             },
         }
+    }
+
+    /// The endpoints that a deployment speaks.
+    fn endpoints(&mut self, section: &Section<'_>, provider: Provider) -> Arc<[Endpoint]> {
+        let named = section.texts("endpoints");
+        if named.is_empty() {
+            if matches!(section.get("endpoints"), Some(Node::List(items)) if items.is_empty()) {
+                self.fault(section.at("endpoints"), Wrong::EmptyList);
+            }
+            return provider.usual_endpoints().into();
+        }
+        let mut found = Vec::with_capacity(named.len());
+        for (path, name) in named {
+            match Endpoint::from_name(name).filter(|endpoint| provider.may_speak(*endpoint)) {
+                Some(endpoint) => found.push(endpoint),
+                None => {
+                    let all = Endpoint::ALL.into_iter().filter(|endpoint| provider.may_speak(*endpoint));
+                    let known = all.map(Endpoint::name).collect();
+                    self.fault(path, Wrong::Endpoint { got: name.to_owned(), provider: provider.name(), known });
+                }
+            }
+        }
+        found.into()
     }
 
     fn base_url(&mut self, section: &Section<'_>, provider: Provider) -> (Address, Arc<str>) {

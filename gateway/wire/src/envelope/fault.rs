@@ -38,6 +38,12 @@ pub enum EnvelopeFault {
         /// The other, which the error names.
         other: &'static str,
     },
+    /// A member that reaches for what lies at a provider outside of the call, or that lets it run on after it.
+    #[error("`{param}` is not supported by this gateway: it could not be traced to its tenant or metered")]
+    Unsupported {
+        /// The member.
+        param: &'static str,
+    },
     /// Another spelling of a name that is read here, which some servers would take for that name.
     #[error("`{found}` must be spelled `{param}`")]
     Spelling {
@@ -53,7 +59,7 @@ impl EnvelopeFault {
     pub fn param(&self) -> Option<&str> {
         match self {
             Self::Json(_) => None,
-            Self::Missing { param } => Some(param),
+            Self::Missing { param } | Self::Unsupported { param } => Some(param),
             Self::Type { param, .. } | Self::Range { param, .. } | Self::Spelling { param, .. } => Some(param),
             Self::Conflict { other, .. } => Some(other),
         }

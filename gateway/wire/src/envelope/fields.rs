@@ -1,8 +1,9 @@
 //! Reading single members, each with a fault that names it.
 
 use super::fault::EnvelopeFault;
-use super::{MODEL_BYTES_MAX, OPTION_NAMES, Options, text};
-use crate::fault::Endpoint;
+use super::shape::{PromptForm, Shape};
+use super::{CHOICES_MAX, CapName, Caps, MODEL_BYTES_MAX, OPTION_NAMES, Options, text, tools};
+use crate::endpoint::{Dialect, Endpoint};
 use crate::json::{self, Members, Span, unescape};
 
 /// The members of one object within the body.
@@ -86,22 +87,103 @@ impl Fields<'_> {
         }
     }
 
-    pub(super) fn prompt(&self, endpoint: Endpoint) -> Result<Span, EnvelopeFault> {
-        if endpoint == Endpoint::Completions {
-            let Some((span, value)) = self.value("prompt") else {
-                return Err(EnvelopeFault::Missing { param: "prompt" });
-            };
-            let fits = value.starts_with(b"\"") || (value.starts_with(b"[") && !text::is_empty_array(value));
-            return if fits { Ok(span) } else { Err(self.fault("prompt", "a string or a non-empty array")) };
-        }
-        let Some(span) = self.array("messages")? else {
-            return Err(EnvelopeFault::Missing { param: "messages" });
+    pub(super) fn prompt(&self, shape: &Shape) -> Result<Span, EnvelopeFault> {
+        let param = shape.prompt;
+        let Some((span, value)) = self.value(param) else {
+            return Err(EnvelopeFault::Missing { param });
         };
-        if text::is_empty_array(span.of(self.body)) {
-            return Err(EnvelopeFault::Range { param: "messages".into(), expected: "a non-empty array" });
+        let is_full = value.starts_with(b"[") && !text::is_empty_array(value);
+        match shape.prompt_form {
+            PromptForm::TextOrArray if is_full || value.starts_with(b"\"") => Ok(span),
+            PromptForm::TextOrArray => Err(self.fault(param, "a string or a non-empty array")),
+            PromptForm::Array if is_full => Ok(span),
+            PromptForm::Array if value.starts_with(b"[") => {
+                Err(EnvelopeFault::Range { param: param.into(), expected: "a non-empty array" })
+            }
+            PromptForm::Array => Err(self.fault(param, "an array")),
         }
-        Ok(span)
     }
+
+    /// The text of the prompt, of the members beside it and of the tools.
+    pub(super) fn measure(&self, shape: &Shape, prompt: Span) -> Result<text::Measure, EnvelopeFault> {
+        if let Some(param) = shape.required_text {
+            let found = self.text(param, usize::MAX)?;
+            found.filter(|text| !text.is_empty()).ok_or(EnvelopeFault::Missing { param })?;
+        }
+        let mut measure = text::measure(prompt.of(self.body));
+        for (_, value) in shape.texts.iter().filter_map(|name| self.value(name)) {
+            let more = text::measure(value);
+            measure.bytes = measure.bytes.saturating_add(more.bytes);
+            measure.media = measure.media.saturating_add(more.media);
+        }
+        for name in shape.tools {
+            let len = self.array(name)?.map_or(0, Span::len);
+            measure.bytes = measure.bytes.saturating_add(len);
+        }
+        Ok(measure)
+    }
+
+    /// Names of the tools that are offered to the model.
+    pub(super) fn tools(&self, shape: &Shape, endpoint: Endpoint) -> Result<Vec<String>, EnvelopeFault> {
+        let mut found = Vec::new();
+        for name in shape.tools {
+            if let Some(span) = self.array(name)? {
+                found.extend(tools::names(name, span.of(self.body), endpoint)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The one cap of the output.
+    pub(super) fn cap(&self, shape: &Shape) -> Result<Cap, EnvelopeFault> {
+        let mut cap = Cap::default();
+        for name in shape.caps {
+            cap.spots.set(*name, self.members.get(name.name()).map(|member| member.value));
+            let Some(tokens) = self.integer(name.name(), u32::MAX)? else { continue };
+            if let Some(one) = cap.name {
+                return Err(EnvelopeFault::Conflict { one: one.name(), other: name.name() });
+            }
+            (cap.name, cap.tokens) = (Some(*name), Some(tokens));
+        }
+        Ok(cap)
+    }
+
+    /// Refuses caps of other endpoints, and what reaches beyond the call.
+    pub(super) fn refuse_foreign(&self, shape: &Shape) -> Result<(), EnvelopeFault> {
+        let own = shape.caps.first().map_or("", |name| name.name());
+        if let Some(other) = shape.foreign_caps.iter().find(|name| self.value(name.name()).is_some()) {
+            return Err(EnvelopeFault::Conflict { one: own, other: other.name() });
+        }
+        let is_set = |name: &&&str| self.value(name).is_some_and(|(_, value)| value != b"false");
+        match shape.refused.iter().find(is_set) {
+            Some(param) => Err(EnvelopeFault::Unsupported { param }),
+            None => Ok(()),
+        }
+    }
+
+    /// `n` and `best_of`, where the endpoint knows them.
+    pub(super) fn choices(&self, endpoint: Endpoint) -> Result<(u32, Option<u32>), EnvelopeFault> {
+        if !matches!(endpoint, Endpoint::ChatCompletions | Endpoint::Completions) {
+            return Ok((1, None));
+        }
+        let best_of = self.integer("best_of", CHOICES_MAX)?;
+        let choices = self.integer("n", CHOICES_MAX)?.unwrap_or(1);
+        if best_of.is_some_and(|best_of| best_of < choices) {
+            return Err(EnvelopeFault::Range { param: "best_of".into(), expected: "at least `n`" });
+        }
+        Ok((choices, best_of))
+    }
+}
+
+/// What caps the output.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Cap {
+    /// The member that does.
+    pub name: Option<CapName>,
+    /// The tokens.
+    pub tokens: Option<u32>,
+    /// Where all such members lie.
+    pub spots: Caps,
 }
 
 /// The messages of a chat; the prompts of a completion, where an array of numbers is one prompt.
@@ -119,7 +201,15 @@ pub(super) struct OptionsRead {
     pub continuous_usage: bool,
 }
 
-pub(super) fn options(body: &[u8], members: &Members<'_>) -> Result<Option<OptionsRead>, EnvelopeFault> {
+/// Only chat and its like have usage among their stream's options.
+pub(super) fn options(
+    body: &[u8],
+    members: &Members<'_>,
+    endpoint: Endpoint,
+) -> Result<Option<OptionsRead>, EnvelopeFault> {
+    if !endpoint.generates() || endpoint.dialect() != Dialect::OpenAi {
+        return Ok(None);
+    }
     let Some(span) = members.get("stream_options").map(|member| member.value) else {
         return Ok(None);
     };

@@ -57,16 +57,11 @@ impl Envelope {
     }
 
     fn cap_patch(&self, name: CapName, tokens: u32) -> Patch {
-        let spots = &self.spots;
-        let (same, other) = match name {
-            CapName::MaxTokens => (spots.max_tokens, spots.max_completion_tokens),
-            CapName::MaxCompletionTokens => (spots.max_completion_tokens, spots.max_tokens),
-        };
+        let caps = &self.spots.caps;
         // A member that holds a number comes before one that holds null.
         let sent = match self.cap_name {
-            Some(CapName::MaxTokens) => spots.max_tokens,
-            Some(CapName::MaxCompletionTokens) => spots.max_completion_tokens,
-            None => same.or(other),
+            Some(sent) => caps.get(sent),
+            None => caps.get(name).or(caps.any()),
         };
         match sent {
             Some(span) => Patch { span, text: tokens.to_string() },

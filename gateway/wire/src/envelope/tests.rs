@@ -3,6 +3,8 @@ use serde_json::{Map, Value, json};
 
 use super::*;
 
+mod shapes;
+
 fn chat(body: &str) -> Result<Envelope, EnvelopeFault> {
     Envelope::parse(Bytes::from(body.to_owned()), Endpoint::ChatCompletions)
 }

@@ -55,13 +55,28 @@ fn string(value: &[u8], start: usize, sum: &mut Measure) -> usize {
     let (len, text_bytes) = string_len(rest);
     let inner = rest.get(..len).unwrap_or_default();
     let after = len.saturating_add(1);
-    if rest.get(after..).unwrap_or_default().trim_ascii_start().starts_with(b":") {
-        let is_media = matches!(inner, b"image_url" | b"input_audio" | b"file");
+    if let Some(value) = rest.get(after..).unwrap_or_default().trim_ascii_start().strip_prefix(b":") {
+        let is_media = match inner {
+            b"image_url" | b"input_audio" | b"file" | b"file_data" | b"file_url" => true,
+            // Anthropic's pictures and documents.
+            b"source" => value.trim_ascii_start().starts_with(b"{"),
+            _ => false,
+        };
         sum.media = sum.media.saturating_add(usize::from(is_media));
-    } else if !inner.starts_with(b"data:") {
+    } else if !inner.starts_with(b"data:") && !is_binary(inner) {
         sum.bytes = sum.bytes.saturating_add(text_bytes);
     }
     start.saturating_add(after)
+}
+
+/// Bytes from which on a text of base64's alphabet without a space is taken for a picture, a sound or a file. Words
+/// are shorter; a made-up text that long has few tokens for its bytes.
+const BINARY_BYTES_MIN: usize = 8_192;
+
+/// Whether a string holds base64, as Anthropic's `source` and OpenAI's `file_data` do.
+fn is_binary(text: &[u8]) -> bool {
+    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_');
+    text.len() >= BINARY_BYTES_MIN && text.iter().all(is_base64)
 }
 
 /// The offset of the closing quote in `rest`, and the bytes of text before it.
