@@ -14,6 +14,7 @@ use crate::identity::keyring::TenantRules;
 use crate::identity::pepper::Peppers;
 use crate::identity::sealed::MasterKeys;
 use crate::limits::LimitRules;
+use crate::limits::rules::CanaryFault;
 use crate::policy::bundle::keep::KeepFault;
 use crate::policy::bundle::set::Slot;
 use crate::policy::{self, Compiled, PolicyFault, Pushed, decision_log};
@@ -59,6 +60,9 @@ pub enum WorldFault {
     /// The authorities of client certificates can't be used.
     #[error(transparent)]
     Trust(#[from] TlsFault),
+    /// A limit that could not refuse.
+    #[error("limits: {0}")]
+    Limits(#[from] CanaryFault),
     /// The data that was pushed can't be read back.
     #[error("pushed data: {0}")]
     Pushed(#[from] KeepFault),
@@ -83,6 +87,7 @@ impl World {
         let decisions = Arc::new(decision_log::Rules::prepare(&settings)?);
         let prices = prices(settings.prices.as_deref())?;
         let limits = LimitRules::new(&settings.tenants);
+        limits.prove(&settings.tenants)?;
         let models = settings.models.iter().map(|model| (model.name.clone(), model.clone())).collect();
         let tenants = TenantRules::new(&settings.tenants);
         let peppers = Peppers::new(&settings.peppers);
