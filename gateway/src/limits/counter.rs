@@ -21,6 +21,9 @@ use super::quantity::{Amounts, Quantity};
 use super::window::{Span, Window};
 use crate::exchange::CallId;
 
+/// Why a call is refused whose hold was settled already: it may not begin again.
+pub const HOLD_OVER: &str = "hold_over";
+
 /// What becomes of calls while the counter that several gateways share can't be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outage {

@@ -18,7 +18,7 @@ mod line;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::counter::{Ask, Granted, Line};
+use super::counter::{Ask, Granted, HOLD_OVER, Line};
 use super::exceeded::{LimitExceeded, Remaining};
 use super::quantity::{Amounts, Quantity};
 use super::window::{Span, Window};
@@ -79,7 +79,7 @@ impl Ledger {
         self.expire(now_ns);
         match self.holds.life(ask.call) {
             None => {}
-            Some(Life::Settled) => return Err(Denied::Unavailable("hold_over")),
+            Some(Life::Settled) => return Err(Denied::Unavailable(HOLD_OVER)),
             Some(Life::Live | Life::Expired) => {
                 self.extend(ask, &Amounts::default(), now_ns)?;
                 return Ok(self.granted(ask, now_ns));
@@ -110,7 +110,7 @@ impl Ledger {
         self.expire(now_ns);
         let revived = match self.holds.life(ask.call) {
             None => return Err(Denied::Unavailable("hold_unknown")),
-            Some(Life::Settled) => return Err(Denied::Unavailable("hold_over")),
+            Some(Life::Settled) => return Err(Denied::Unavailable(HOLD_OVER)),
             Some(Life::Live) => false,
             Some(Life::Expired) => true,
         };

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::Standing;
-use super::counter::{Ask, Counter, Granted, NotGranted};
+use super::counter::{Ask, Counter, Granted, HOLD_OVER, NotGranted};
 use super::quantity::Amounts;
 use crate::exchange::CallId;
 
@@ -49,7 +49,7 @@ impl Reservation {
         if is_held {
             let answer = taken.counter.reserve(&taken.ask).await;
             // Where the counter could not say whether it holds anything, it is told that nothing was used.
-            taken.is_held = !matches!(answer, Err(NotGranted::Exceeded(_)));
+            taken.is_held = !matches!(answer, Err(NotGranted::Exceeded(_) | NotGranted::Unavailable { why: HOLD_OVER }));
             taken.granted = answer?;
         }
         Ok(taken)
