@@ -7,10 +7,16 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use weir::clock;
 use weir::config::settings::{LimitRule, PolicyEngine, PolicySettings, TenantRule};
+use weir::exchange::CallId;
 use weir::identity::{KeyId, Subject, TenantPath};
-use weir::limits::{LimitRules, Limits};
+use weir::limits::counter::Outage;
+use weir::limits::quantity::{Amounts, Quantity};
+use weir::limits::rule::{Each, RuleSettings};
+use weir::limits::window::{CalendarUnit, Window};
+use weir::limits::{Asked, LimitRules, Limits};
 use weir::policy::input::ClientInput;
 use weir::policy::{self, CandidateInput, Compiled, Input, RequestInput};
 
@@ -19,9 +25,14 @@ const ROUNDS: u32 = 20_000;
 const PLENTY: u32 = 1_000_000_000;
 
 fn main() -> anyhow::Result<()> {
-    let tenants = [tenant("acme")?, tenant("acme/research")?];
+    let paths = ["acme", "acme/research", "acme/research/rivers", "acme/research/rivers/ada"];
+    let mut tenants = paths.into_iter().map(tenant).collect::<anyhow::Result<Vec<_>>>()?;
+    if let Some(innermost) = tenants.last_mut() {
+        let by_key = Each { key: true, ..Each::default() };
+        innermost.rules = [budget(), RuleSettings { name: "by_key".into(), each: by_key, ..budget() }].into();
+    }
     let subject = Subject {
-        tenant: TenantPath::parse("acme/research")?,
+        tenant: TenantPath::parse("acme/research/rivers/ada")?,
         key: KeyId("k3y00001".into()),
         key_epoch: 1,
         credential: weir::identity::CredentialKind::ApiKey,
@@ -107,13 +118,22 @@ fn percentiles(what: &str, once: &mut dyn FnMut()) {
 fn limits(tenants: &[TenantRule], subject: &Subject) {
     let (rules, limits) = (LimitRules::new(tenants), Limits::new(clock::instant()));
     let now = clock::instant();
-    measure("throttle and drop, 3 levels", || drop(black_box(limits.throttle(&rules, subject, now))));
-    measure("reserve and drop, 3 levels", || drop(black_box(limits.reserve(&rules, subject, 100, now))));
+    let amounts = Amounts { requests: 1, input_tokens: 40, output_tokens: 60, nano: 1_000 };
+    let reserve = || {
+        let born_ms = clock::unix_ms();
+        let asked = Asked { call: CallId::at(born_ms), model: "big-7b", endpoint: "chat", end_user: None, born_ms };
+        // A counter of this process never waits.
+        limits.reserve(&rules, subject, &asked, amounts, amounts).now_or_never()
+    };
+    measure("throttle and drop, 5 levels", || drop(black_box(limits.throttle(&rules, subject, now))));
+    let lines = "reserve, 5 budgets and 5 rates";
+    percentiles(lines, &mut || std::mem::forget(black_box(reserve())));
+    measure("reserve and drop, 5 + 5 lines", || drop(black_box(reserve())));
     measure("throttle, reserve, settle, drop", || {
         let slot = limits.throttle(&rules, subject, now);
-        if let Ok(mut held) = limits.reserve(&rules, subject, 100, now) {
+        if let Some(Ok(mut held)) = reserve() {
             held.mark_called();
-            held.settle(10);
+            held.settle(Amounts { output_tokens: 10, ..amounts });
         }
         drop(black_box(slot));
     });
@@ -142,8 +162,22 @@ fn tenant(path: &str) -> anyhow::Result<TenantRule> {
         attributes: BTreeMap::new(),
         limits,
         key_limits: limits,
-        rules: std::sync::Arc::default(),
+        rules: [budget()].into(),
         share: 1,
         priority: Default::default(),
     })
+}
+
+/// Dollars of a calendar month.
+fn budget() -> RuleSettings {
+    RuleSettings {
+        name: "monthly".into(),
+        quantity: Quantity::Money,
+        amount: u64::from(PLENTY) * 1_000_000_000,
+        window: Window::Calendar { unit: CalendarUnit::Month, zone: chrono_tz::Europe::Berlin },
+        models: Arc::default(),
+        endpoints: Arc::default(),
+        each: Each::default(),
+        outage: Outage::Refuse,
+    }
 }

@@ -12,14 +12,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
+use futures_util::FutureExt;
 use weir::cli::key::{Wanted, issue};
 use weir::config::settings::{DeploymentRule, Durability, ModelRule};
 use weir::exchange::{Attempt, CallId, Outcome, UsageSource};
 use weir::identity::keyring::{Identified, Keyring};
 use weir::identity::{KeyId, TenantPath, api_key};
 use weir::journal::{Closing, Journal, Opening};
-use weir::limits::Limits;
 use weir::limits::estimate::{self, Estimate};
+use weir::limits::quantity::Amounts;
+use weir::limits::{Asked, Limits};
 use weir::policy::{Input, Pushed};
 use weir::store::Store;
 use weir::store::sqlite::Create;
@@ -90,7 +92,7 @@ impl Stand {
         let subject = &self.caller.subject;
         let envelope = Envelope::parse(self.body.clone(), Endpoint::ChatCompletions)?;
         let estimate = self.estimate(&envelope)?;
-        let tokens = estimate.held.input + estimate.held.output;
+        let amounts = estimate.amounts();
         let identify = measure(|_| {
             let presented = api_key::parse(&self.key)?;
             self.keyring.identify(&presented, &world.peppers, &world.tenants, clock::unix_ms())?;
@@ -110,9 +112,18 @@ impl Stand {
             Ok(())
         })?;
         let reserve = measure(|_| {
-            let mut reservation = limits.reserve(&world.limits, subject, tokens, clock::instant())?;
+            let asked = Asked {
+                call: CallId::at(clock::unix_ms()),
+                model: &model.name,
+                endpoint: "/v1/chat/completions",
+                end_user: None,
+                born_ms: clock::unix_ms(),
+            };
+            // A counter of this process never waits.
+            let reserving = limits.reserve(&world.limits, subject, &asked, amounts, amounts).now_or_never();
+            let mut reservation = reserving.context("the counter waited")??;
             reservation.mark_called();
-            reservation.settle(430);
+            reservation.settle(Amounts { requests: 1, input_tokens: 30, output_tokens: 400, nano: 1_000 });
             Ok(())
         })?;
         let route = measure(|turn| Ok(drop(routing::order(candidates, |_| None, turn))))?;

@@ -13,6 +13,7 @@ use crate::config::settings::{DeploymentRule, Provider};
 use crate::identity::KeyId;
 use crate::identity::keyring::Identified;
 use crate::journal::JournalPermit;
+use crate::limits::quantity::Amounts;
 use crate::limits::{Reservation, Slot};
 use crate::origin::Origin;
 use crate::policy::Active;
@@ -292,6 +293,18 @@ impl Live {
     }
 }
 
+impl Attempt {
+    /// What limits count of it, beside the call itself.
+    pub fn amounts(&self) -> Amounts {
+        Amounts {
+            requests: 0,
+            input_tokens: self.input_tokens,
+            output_tokens: self.output_tokens,
+            nano: u64::try_from(self.cost_nano).unwrap_or(0),
+        }
+    }
+}
+
 impl Books {
     /// An attempt begins.
     pub fn begin(&mut self, live: Live) {
@@ -356,18 +369,18 @@ impl Books {
     pub fn set_free(&mut self) {
         let running = self.live.as_ref().filter(|live| live.worked);
         let running = running.map_or(Reading::NONE, |live| live.meter.reading(live.held, UsageSource::Estimated));
-        let used = self.tokens().saturating_add(running.input).saturating_add(running.output);
+        let is_called = self.live.is_some() || !self.attempts.is_empty();
+        let running = Amounts {
+            requests: u64::from(is_called),
+            input_tokens: running.input,
+            output_tokens: running.output,
+            nano: 0,
+        };
+        let used = self.attempts.iter().fold(running, |sum, attempt| sum.plus(&attempt.amounts()));
         if let Some(reservation) = self.reservation.take() {
             reservation.settle(used);
         }
         drop(self.slot.take());
-    }
-
-    /// Tokens used by all attempts.
-    pub fn tokens(&self) -> u64 {
-        self.attempts
-            .iter()
-            .fold(0, |sum, attempt| sum.saturating_add(attempt.input_tokens).saturating_add(attempt.output_tokens))
     }
 }
 

@@ -1,14 +1,21 @@
-//! How many: requests and tokens per minute and calls at the same time, at every level of the tenant path and per key.
+//! How many: calls at the same time and requests per minute before the body is read; requests, tokens and money in any
+//! window once it is known what a call may use.
 //!
-//! Owns the counters, which outlive every World; the rules come with each call. All levels of a path share their
-//! organisation's lock, so that a call takes all of them or none. Refuses with [`LimitExceeded`], whose wait is true.
-//! Start at [`Limits`]; [`bucket`] has the arithmetic.
+//! Two steps, since the first needs no body. [`Limits::throttle`] counts in this process, at every level of the tenant
+//! path and per key, innermost first. [`Limits::reserve`] holds on every [`counter::Line`] that applies to the call, all
+//! or none, with the [`Counter`] that was chosen at start: in this process or shared by several. Both kinds of state
+//! outlive every World; the rules come with each call. Refuses with [`LimitExceeded`], whose wait is true, and where a
+//! count can't be had at all. Start at [`Limits`]; [`counter`] says what every counter keeps, [`ledger`] how.
 
 pub mod bucket;
+pub mod budget;
 pub mod concurrency;
 pub mod counter;
 pub mod estimate;
+pub mod exceeded;
 pub mod headers;
+pub mod ledger;
+pub mod local;
 pub mod quantity;
 pub mod rate;
 pub mod reservation;
@@ -24,18 +31,26 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::identity::Subject;
-use bucket::Refused;
 pub use concurrency::Slot;
-pub use reservation::Reservation;
+use counter::{Ask, Counter, NotGranted, Spent};
+pub use exceeded::{LimitExceeded, LimitKind, Remaining, Standing};
+use local::{Clock, Local};
+use quantity::{Amounts, Quantity};
+pub use reservation::{Asked, Reservation};
 pub use rules::LimitRules;
 use rules::{Level, Plan};
 use state::{State, States};
+use window::Window;
 
 /// Shards of the counters; each has its own lock, and an organisation is all in one.
 const SHARDS: usize = 64;
-/// Levels (tenants and keys) with counters at the same time. About 300 bytes each. At the cap a call that needs another
-/// one is refused: serving it uncounted would be a way around every limit.
+/// Levels (tenants and keys) with counters at the same time, and as many lines of limits. About 300 bytes each. At the
+/// cap a call that needs another one is refused: serving it uncounted would be a way around every limit.
 pub const LEVELS_TRACKED_MAX: usize = 262_144;
+/// A hold that is not renewed for so long is over: its place among running calls is free.
+pub const HOLD_TTL: Duration = Duration::from_secs(30);
+/// Length of the windows of `requests_per_minute` and `tokens_per_minute`.
+const MINUTE_MS: u64 = 60_000;
 
 /// The counters of every level; a cheap handle.
 #[derive(Clone)]
@@ -47,76 +62,41 @@ pub(crate) struct Shared {
     levels_max: usize,
     tracked: AtomicUsize,
     shards: [Mutex<States>; SHARDS],
-}
-
-/// Which limit was reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum LimitKind {
-    /// Requests per minute.
-    Requests,
-    /// Tokens per minute.
-    Tokens,
-    /// Calls at the same time.
-    Concurrency,
-    /// Weir counts as many levels as it can: its own bound, not the caller's.
-    Levels,
-}
-
-/// A limit was reached.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("limit of {limit} {} reached at `{level}`", kind.text())]
-pub struct LimitExceeded {
-    /// Where: a tenant path, or `key`.
-    pub level: Arc<str>,
-    /// Which limit.
-    pub kind: LimitKind,
-    /// The limit itself.
-    pub limit: u64,
-    /// The same call passes after this wait if nobody else takes its place; `None` where that can't be known, or never.
-    pub retry_after: Option<Duration>,
-    /// The call alone is larger than the limit: no wait helps.
-    pub too_large: bool,
-    /// The level's quota now, for the headers; `None` for limits without one.
-    pub standing: Option<Standing>,
-}
-
-/// What a quota still gives.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
-    /// Where: a tenant path, or `key`.
-    pub level: Arc<str>,
-    /// Per minute.
-    pub limit: u64,
-    /// Left now.
-    pub remaining: u64,
-    /// Until all of it is there again, if nobody takes more.
-    pub reset: Duration,
-}
-
-impl LimitKind {
-    /// Words for a message.
-    pub fn text(self) -> &'static str {
-        match self {
-            LimitKind::Requests => "requests per minute",
-            LimitKind::Tokens => "tokens per minute",
-            LimitKind::Concurrency => "calls at the same time",
-            LimitKind::Levels => "counted tenants and keys",
-        }
-    }
+    counter: Arc<dyn Counter>,
+    /// Whether other processes count with the same counter.
+    is_shared: bool,
 }
 
 impl Limits {
-    /// Empty counters. `epoch` is any moment not after the first call.
+    /// Empty counters of this process alone, which knows of no use before it. `epoch` is any moment not after the first
+    /// call.
     pub fn new(epoch: Instant) -> Self {
         Self::bounded(epoch, LEVELS_TRACKED_MAX)
     }
 
+    /// Counters of this process alone. `book` tells what was used before it began.
+    pub fn local(epoch: Instant, book: Arc<dyn Spent>) -> Self {
+        let counter = Local::new(Clock::System(epoch), Some(book), LEVELS_TRACKED_MAX);
+        Self::of(epoch, LEVELS_TRACKED_MAX, Arc::new(counter), false)
+    }
+
+    /// Holds are taken with a counter that other processes share; only the throttle counts in this one.
+    pub fn shared(epoch: Instant, counter: Arc<dyn Counter>) -> Self {
+        Self::of(epoch, LEVELS_TRACKED_MAX, counter, true)
+    }
+
     fn bounded(epoch: Instant, levels_max: usize) -> Self {
+        Self::of(epoch, levels_max, Arc::new(Local::new(Clock::System(epoch), None, levels_max)), false)
+    }
+
+    fn of(epoch: Instant, levels_max: usize, counter: Arc<dyn Counter>, is_shared: bool) -> Self {
         Self(Arc::new(Shared {
             epoch,
             levels_max,
             tracked: AtomicUsize::new(0),
             shards: std::array::from_fn(|_| Mutex::default()),
+            counter,
+            is_shared,
         }))
     }
 
@@ -146,41 +126,35 @@ impl Limits {
         }
     }
 
-    /// Holds tokens at every level of the path, or at none.
-    pub fn reserve(
+    /// Holds what the call may use at every limit that applies to it, or at none: `rates` are charged at once, `budgets`
+    /// may grow while the call runs. Does not wait unless a counter must be asked elsewhere.
+    ///
+    /// # Errors
+    /// A limit was reached, or the counter can't be asked and a limit's rule is to refuse then.
+    pub async fn reserve(
         &self,
         rules: &LimitRules,
         subject: &Subject,
-        tokens: u64,
-        now: Instant,
-    ) -> Result<Reservation, LimitExceeded> {
-        let plan = rules.plan(subject);
-        let mut standing = None;
-        if plan.limits_tokens {
-            let now_ns = self.0.ns(now);
-            let mut states = self.0.states(&plan);
-            self.0.check_tokens(&mut states, &plan, tokens, now_ns)?;
-            standing = hold(&mut states, &plan, tokens, now_ns);
-        }
-        Ok(Reservation { shared: Arc::clone(&self.0), plan, tokens, used: 0, standing })
+        asked: &Asked<'_>,
+        rates: Amounts,
+        budgets: Amounts,
+    ) -> Result<Reservation, NotGranted> {
+        let (org, lines) = rules.lines(subject, asked, self.0.is_shared);
+        let ask =
+            Ask { call: asked.call, org, lines, rates, budgets, born_ms: asked.born_ms, ttl: HOLD_TTL };
+        Reservation::take(Arc::clone(&self.0.counter), ask).await
     }
 
-    /// The tightest token quota of the caller's path now; `None` where none is limited. Takes nothing.
-    pub fn remaining(&self, rules: &LimitRules, subject: &Subject, now: Instant) -> Option<Standing> {
-        let plan = rules.plan(subject);
-        let now_ns = self.0.ns(now);
-        let mut states = self.0.states(&plan);
-        let mut tightest = None;
-        for level in &plan.levels {
-            let Some(quota) = level.rule.tokens_per_minute else { continue };
-            let left = states.get_mut(&level.id).map(|state| state.bucket(quota, now_ns).left(now_ns));
-            let left = left.unwrap_or(bucket::Left { tokens: quota.get(), full_in_ns: 0 });
-            keep_tightest(&mut tightest, level, quota.get(), left.tokens, left.full_in_ns);
+    /// The caller's tightest token and money quotas now, as far as they are known without waiting. Takes nothing.
+    pub fn remaining(&self, rules: &LimitRules, subject: &Subject, asked: &Asked<'_>) -> Remaining {
+        let (org, lines) = rules.lines(subject, asked, self.0.is_shared);
+        if lines.is_empty() {
+            return Remaining::default();
         }
-        tightest
+        self.0.counter.remaining(&org, &lines, asked.born_ms)
     }
 
-    /// Forgets idle levels. Called now and then from outside of any call, so that calls rarely have to.
+    /// Forgets idle levels and lines. Called now and then from outside of any call, so that calls rarely have to.
     pub fn sweep(&self, now: Instant) {
         let now_ns = self.0.ns(now);
         for shard in &self.0.shards {
@@ -189,11 +163,12 @@ impl Limits {
             states.sweep(now_ns);
             self.0.tracked.fetch_sub(before.saturating_sub(states.len()), Ordering::Relaxed);
         }
+        self.0.counter.sweep();
     }
 
-    /// Levels with counters now.
+    /// Levels and lines with counters now.
     pub fn tracked(&self) -> usize {
-        self.0.tracked.load(Ordering::Relaxed)
+        self.0.tracked.load(Ordering::Relaxed).saturating_add(self.0.counter.tracked())
     }
 }
 
@@ -218,14 +193,7 @@ impl Shared {
         states.create(&level.id, others, self.levels_max, now_ns);
         self.tracked.fetch_add(states.len().saturating_sub(before), Ordering::Relaxed);
         self.tracked.fetch_sub(before.saturating_sub(states.len()), Ordering::Relaxed);
-        states.get_mut(&level.id).ok_or_else(|| LimitExceeded {
-            level: Arc::clone(&level.name),
-            kind: LimitKind::Levels,
-            limit: u64::try_from(self.levels_max).unwrap_or(u64::MAX),
-            retry_after: None,
-            too_large: false,
-            standing: None,
-        })
+        states.get_mut(&level.id).ok_or_else(|| LimitExceeded::levels(&level.name, self.levels_max))
     }
 
     /// Counts the call in at one level.
@@ -241,45 +209,13 @@ impl Shared {
         Err(LimitExceeded {
             level: Arc::clone(&level.name),
             kind: LimitKind::Concurrency,
+            quantity: Quantity::Concurrency,
+            window: Some(Window::Now),
             limit: limit.map_or(0, |limit| limit.get().into()),
             retry_after: None,
             too_large: false,
             standing: None,
         })
-    }
-
-    /// Whether the tokens fit at every level; takes nothing. What never fits is told before what fits later, and of
-    /// several waits the longest, or it would not be true.
-    fn check_tokens(&self, states: &mut States, plan: &Plan, tokens: u64, now_ns: u64) -> Result<(), LimitExceeded> {
-        let mut latest: Option<LimitExceeded> = None;
-        for level in &plan.levels {
-            let Some(quota) = level.rule.tokens_per_minute else { continue };
-            let bucket = match states.get_mut(&level.id) {
-                Some(state) => state.bucket(quota, now_ns),
-                None => self.create(states, level, now_ns)?.bucket(quota, now_ns),
-            };
-            let Err(refused) = bucket.check(tokens, now_ns) else { continue };
-            let left = bucket.left(now_ns);
-            let wait = match refused {
-                Refused::TooLarge => None,
-                Refused::Later { wait_ns } => Some(Duration::from_nanos(wait_ns)),
-            };
-            let exceeded = LimitExceeded {
-                level: Arc::clone(&level.name),
-                kind: LimitKind::Tokens,
-                limit: quota.get(),
-                retry_after: wait,
-                too_large: wait.is_none(),
-                standing: Some(standing(level, quota.get(), left.tokens, left.full_in_ns)),
-            };
-            if exceeded.too_large {
-                return Err(exceeded);
-            }
-            if latest.as_ref().is_none_or(|known| known.retry_after < exceeded.retry_after) {
-                latest = Some(exceeded);
-            }
-        }
-        latest.map_or(Ok(()), Err)
     }
 }
 
@@ -300,7 +236,8 @@ fn pass(states: &mut States, plan: &Plan, now_ns: u64) -> Result<Option<Standing
         let Some(state) = states.get_mut(&level.id) else { continue };
         match state.rate(quota, now_ns).take(now_ns) {
             Ok(passes) => {
-                keep_tightest(&mut tightest, level, quota.get().into(), passes.requests.into(), passes.full_in_ns);
+                let standing = standing(level, quota.get().into(), passes.requests.into(), passes.full_in_ns);
+                standing.keep_tightest(&mut tightest);
             }
             Err(wait_ns) => return Err(too_many_requests(states, plan, level, wait_ns, now_ns)),
         }
@@ -324,6 +261,8 @@ fn too_many_requests(states: &mut States, plan: &Plan, level: &Level, wait_ns: u
     LimitExceeded {
         level: Arc::clone(&level.name),
         kind: LimitKind::Requests,
+        quantity: Quantity::Requests,
+        window: Some(Window::Rate { ms: MINUTE_MS }),
         limit,
         retry_after: Some(Duration::from_nanos(wait_ns)),
         too_large: false,
@@ -331,27 +270,9 @@ fn too_many_requests(states: &mut States, plan: &Plan, level: &Level, wait_ns: u
     }
 }
 
-/// Takes the tokens at every level that limits them, after all of them were checked under the same lock.
-fn hold(states: &mut States, plan: &Plan, tokens: u64, now_ns: u64) -> Option<Standing> {
-    let mut tightest = None;
-    for level in &plan.levels {
-        let Some(quota) = level.rule.tokens_per_minute else { continue };
-        let Some(state) = states.get_mut(&level.id) else { continue };
-        if let Ok(left) = state.bucket(quota, now_ns).take(tokens, now_ns) {
-            keep_tightest(&mut tightest, level, quota.get(), left.tokens, left.full_in_ns);
-        }
-    }
-    tightest
-}
-
-fn keep_tightest(tightest: &mut Option<Standing>, level: &Level, limit: u64, remaining: u64, full_in_ns: u64) {
-    if tightest.as_ref().is_none_or(|known| remaining < known.remaining) {
-        *tightest = Some(standing(level, limit, remaining, full_in_ns));
-    }
-}
-
 fn standing(level: &Level, limit: u64, remaining: u64, full_in_ns: u64) -> Standing {
-    Standing { level: Arc::clone(&level.name), limit, remaining, reset: Duration::from_nanos(full_in_ns) }
+    let (level, window) = (Arc::clone(&level.name), Window::Rate { ms: MINUTE_MS });
+    Standing { level, window, limit, remaining, reset: Duration::from_nanos(full_in_ns) }
 }
 
 impl std::fmt::Debug for Limits {
@@ -360,5 +281,9 @@ impl std::fmt::Debug for Limits {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod sim;
+#[cfg(test)]
+pub(crate) mod suite;
 #[cfg(test)]
 mod tests;

@@ -24,7 +24,7 @@ use crate::identity::dpop::challenge;
 use crate::identity::keyring::Identified;
 use crate::identity::{Subject, caller, metadata, scope, token_endpoint};
 use crate::limits::estimate::{self, Estimate};
-use crate::limits::{Reservation, Slot, headers};
+use crate::limits::{Asked, Reservation, Slot, headers};
 use crate::origin::Origin;
 use crate::policy::decision_log::Kept;
 use crate::policy::decision_log::hook::Deciding;
@@ -108,9 +108,12 @@ impl Gateway {
         let estimate = estimate.within(permit.obligations().max_tokens);
         // 12. Tokens, on all levels of the tenant path at once: only for calls that are allowed.
         let held = estimate.held;
-        let tokens = held.input.saturating_add(held.output);
-        x.books.reservation =
-            Some(self.running.limits.reserve(&world.limits, &caller.subject, tokens, clock::instant())?);
+        let amounts = estimate.amounts();
+        let asked = asked(x, &envelope);
+        let reservation =
+            self.running.limits.reserve(&world.limits, &caller.subject, &asked, amounts, amounts).await?;
+        x.fail_open.extend(reservation.degraded());
+        x.books.reservation = Some(reservation);
         // 13. The order of attempts, by weight and health: last, since health changes by the second.
         let now = clock::instant();
         let dice = dice(x);
@@ -235,13 +238,13 @@ fn decide(
     let mut input = Input::of_call(caller, envelope, &envelope.model, &candidates, estimate);
     if x.policy.reads_all(&x.world.policy, &caller.subject) || x.running.decisions.is_on() {
         // Only a policy that reads more than who asks for which model can read this; the decision log keeps it too.
-        let left = x.running.limits.remaining(&x.world.limits, &caller.subject, clock::instant());
+        let left = x.running.limits.remaining(&x.world.limits, &caller.subject, &asked(x, envelope));
         let user_agent = request::user_agent(session.req_header());
         input.client = ClientInput { ip: x.origin.ip, geo: x.origin.geo.as_deref(), user_agent };
         input.request.environment = x.origin.environment.as_deref();
         input.http = Some(request::http(session, x.call.0, envelope.body()));
         input.now_ms = x.born_ms;
-        input.budget = BudgetInput { tokens_remaining: left.map(|standing| standing.remaining) };
+        input.budget = BudgetInput { tokens_remaining: left.tokens.map(|standing| standing.remaining) };
     }
     let deciding = Deciding::begin();
     let verdict = x.policy.decide(&x.world.policy, &input, x.born_ms);
@@ -267,6 +270,12 @@ fn end_user(world: &World, subject: &Subject, envelope: &Envelope) -> Option<Arc
     Some(pseudonym(&world.peppers.end_users()?, organisation, envelope.end_user.as_deref()?))
 }
 
+/// What limits may count the call by.
+fn asked<'a>(x: &'a Exchange, envelope: &'a Envelope) -> Asked<'a> {
+    let (endpoint, end_user) = (envelope.endpoint.name(), x.end_user.as_deref());
+    Asked { call: x.call, model: &envelope.model, endpoint, end_user, born_ms: x.born_ms }
+}
+
 fn unknown(envelope: &Envelope) -> Refusal {
     Refusal::ModelUnknown { model: envelope.model.as_str().into() }
 }
@@ -284,7 +293,7 @@ fn dialect(x: &Exchange) -> Dialect {
 /// Headers of every reply: the call's id, and what is left of the caller's limits.
 fn reply_headers(x: &Exchange) -> request::Headers {
     let requests = x.books.slot.as_ref().and_then(Slot::requests);
-    let tokens = x.books.reservation.as_ref().and_then(Reservation::standing);
+    let tokens = x.books.reservation.as_ref().and_then(Reservation::standing_tokens);
     let id = x.call.0.to_string();
     // Anthropic's clients read the id under a name of its own.
     let anthropic = (dialect(x) == Dialect::Anthropic).then(|| ("request-id", id.clone()));

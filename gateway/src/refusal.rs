@@ -17,6 +17,7 @@ use crate::identity::dpop::DpopFault;
 use crate::identity::keyring::IdentityFault;
 use crate::identity::scope::OutOfScope;
 use crate::identity::token::TokenFault;
+use crate::limits::counter::NotGranted;
 use crate::limits::{LimitExceeded, LimitKind};
 use crate::policy::Denied;
 use crate::policy::decision_log::LogIsFull;
@@ -162,6 +163,12 @@ pub enum Refusal {
     /// A limit of some level is used up for now, or the request alone is larger than it.
     #[error("{0}")]
     Limit(LimitExceeded),
+    /// A limit can't be counted at the moment, and its rule is to refuse then.
+    #[error("limits can't be counted: {why}")]
+    LimitsUnavailable {
+        /// A short code.
+        why: &'static str,
+    },
     /// No price is known: a call that can't be priced is not served.
     #[error("no price for any deployment of the model")]
     Unpriced,
@@ -284,6 +291,7 @@ impl Refusal {
             | Refusal::NoPermittedDeployment { .. }
             | Refusal::RedactionUnavailable { .. }
             | Refusal::Limit(_)
+            | Refusal::LimitsUnavailable { .. }
             | Refusal::Unpriced => self.governance_face(),
             Refusal::NoDeployment { .. }
             | Refusal::UpstreamUnreachable { .. }
@@ -434,6 +442,10 @@ impl Refusal {
                 format!("policy rule `{rule}` demands redaction of personal data, which this gateway cannot do"),
             ),
             // Waiting does not help here, so it is no 429: SDKs would repeat it.
+            Refusal::LimitsUnavailable { .. } => Face {
+                retry_after: Some(Duration::from_secs(1)),
+                ..face(503, SERVER, "limits_unavailable", "limits can't be counted at the moment, try again")
+            },
             Refusal::Limit(exceeded) if exceeded.too_large => {
                 face(400, INVALID, "request_over_limit", format!("this request alone is larger than the {exceeded}"))
             }
@@ -533,6 +545,15 @@ impl From<LimitExceeded> for Refusal {
     }
 }
 
+impl From<NotGranted> for Refusal {
+    fn from(not_granted: NotGranted) -> Self {
+        match not_granted {
+            NotGranted::Exceeded(exceeded) => Refusal::Limit(exceeded),
+            NotGranted::Unavailable { why } => Refusal::LimitsUnavailable { why },
+        }
+    }
+}
+
 impl From<Denied> for Refusal {
     fn from(denied: Denied) -> Self {
         tracing::debug!(rule = %denied.rule, private = %denied.private, "policy refused a call");
@@ -591,6 +612,7 @@ fn limit_code(kind: LimitKind) -> &'static str {
     match kind {
         LimitKind::Requests => "request_limit_reached",
         LimitKind::Tokens => "token_limit_reached",
+        LimitKind::Money => "budget_reached",
         LimitKind::Concurrency => "concurrency_limit_reached",
         LimitKind::Levels => "too_many_callers",
     }

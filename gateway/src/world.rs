@@ -17,6 +17,7 @@ use crate::identity::keyring::TenantRules;
 use crate::identity::pepper::Peppers;
 use crate::identity::sealed::MasterKeys;
 use crate::limits::LimitRules;
+use crate::limits::rules::CanaryFault;
 use crate::policy::bundle::keep::KeepFault;
 use crate::policy::bundle::set::Slot;
 use crate::policy::{self, Compiled, PolicyFault, Pushed, decision_log};
@@ -65,6 +66,9 @@ pub enum WorldFault {
     /// The authorities of client certificates can't be used.
     #[error(transparent)]
     Trust(#[from] TlsFault),
+    /// A limit that could not refuse.
+    #[error("limits: {0}")]
+    Limits(#[from] CanaryFault),
     /// The data that was pushed can't be read back.
     #[error("pushed data: {0}")]
     Pushed(#[from] KeepFault),
@@ -89,6 +93,7 @@ impl World {
         let decisions = Arc::new(decision_log::Rules::prepare(&settings)?);
         let prices = prices(settings.prices.as_deref())?;
         let limits = LimitRules::new(&settings.tenants);
+        limits.prove(&settings.tenants)?;
         let models = settings.models.iter().map(|model| (model.name.clone(), model.clone())).collect();
         let share = |rule: &TenantRule| (rule.path.as_str().into(), (rule.share, rule.priority));
         let shares = settings.tenants.iter().map(share).collect();

@@ -78,6 +78,7 @@ pub(super) fn deeper(settings: &Settings) -> Result<Vec<Warning>, Vec<Fault>> {
         WorldFault::Trust(fault) => Fault { path: fault.setting.clone(), wrong: Wrong::Tls(fault.why.clone()) },
         // Not looked at here: no gateway's data folder is read.
         WorldFault::Pushed(fault) => Fault { path: "data".to_owned(), wrong: Wrong::Policy(fault.to_string()) },
+        WorldFault::Limits(fault) => Fault { path: "tenants".to_owned(), wrong: Wrong::Limits(fault.to_string()) },
         WorldFault::PriceFile { .. } | WorldFault::Prices(_) => {
             Fault { path: "prices".to_owned(), wrong: Wrong::Prices(error.to_string()) }
         }

@@ -319,6 +319,9 @@ pub enum Wrong {
     /// The price file can't be taken.
     #[error("the prices can't be taken: {0}")]
     Prices(String),
+    /// A limit that could not refuse.
+    #[error("{0}")]
+    Limits(String),
 }
 
 /// What is doubtful at one place.

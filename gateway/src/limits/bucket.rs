@@ -1,7 +1,8 @@
-//! One bucket of tokens per minute: a generic cell rate algorithm with costs above one and settling. Pure.
+//! One bucket of tokens per minute, or per any other length: a generic cell rate algorithm with costs above one and
+//! settling. Pure.
 //!
-//! Everything is counted in shares: one token is 60·10⁹ shares and the bucket drains `quota` shares per nanosecond, so
-//! that every instant has an exact whole number and nothing drifts. A hold is taken when a call begins and settled when
+//! Everything is counted in shares: one token is as many shares as the length has nanoseconds, and the bucket drains
+//! `quota` shares per nanosecond, so that every instant has an exact whole number and nothing drifts. A hold is taken when a call begins and settled when
 //! its use is known:
 //!
 //! ```text
@@ -18,16 +19,20 @@
 
 use std::num::NonZeroU64;
 
-/// Shares of one token: the nanoseconds of a minute.
-const SHARES: u128 = 60_000_000_000;
+/// Milliseconds of a minute.
+const MINUTE_MS: u64 = 60_000;
+/// Nanoseconds of a millisecond.
+const MS_NS: u64 = 1_000_000;
 /// Quotas that a bucket may be in debt when calls used more than they held; the rest of such a debt is forgiven, so
-/// that nobody waits longer than this many minutes plus one.
+/// that nobody waits longer than this many lengths plus one.
 const DEBT_QUOTAS_MAX: u128 = 1;
 
 /// A bucket; full when made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bucket {
     quota: NonZeroU64,
+    /// Shares of one token: nanoseconds of the length.
+    token: u128,
     level: u128,
     settled: u128,
     held: u128,
@@ -51,17 +56,23 @@ pub enum Refused {
         /// Nanoseconds, rounded up.
         wait_ns: u64,
     },
-    /// The call asks for more than a whole minute's quota.
+    /// The call asks for more than the whole quota.
     TooLarge,
 }
 
 impl Bucket {
     /// A full bucket of `quota` tokens per minute; that is also the largest burst.
     pub fn new(quota: NonZeroU64, now_ns: u64) -> Self {
-        Self { quota, level: 0, settled: 0, held: 0, at_ns: now_ns }
+        Self::over(quota, MINUTE_MS, now_ns)
     }
 
-    /// The quota, in tokens per minute.
+    /// A full bucket of `quota` tokens per `ms` milliseconds (no less than one).
+    pub fn over(quota: NonZeroU64, ms: u64, now_ns: u64) -> Self {
+        let token = u128::from(ms.max(1)).saturating_mul(MS_NS.into());
+        Self { quota, token, level: 0, settled: 0, held: 0, at_ns: now_ns }
+    }
+
+    /// The quota, in tokens per length.
     pub fn quota(&self) -> NonZeroU64 {
         self.quota
     }
@@ -72,7 +83,7 @@ impl Bucket {
         if tokens > self.quota.get() {
             return Err(Refused::TooLarge);
         }
-        let wanted = self.level.saturating_add(shares(tokens));
+        let wanted = self.level.saturating_add(self.shares(tokens));
         match wanted.checked_sub(self.capacity()) {
             None | Some(0) => Ok(()),
             Some(above) => Err(Refused::Later { wait_ns: self.drained_in_ns(above) }),
@@ -82,8 +93,8 @@ impl Bucket {
     /// Holds `tokens`, or says why not.
     pub fn take(&mut self, tokens: u64, now_ns: u64) -> Result<Left, Refused> {
         self.check(tokens, now_ns)?;
-        self.level = self.level.saturating_add(shares(tokens));
-        self.held = self.held.saturating_add(shares(tokens));
+        self.level = self.level.saturating_add(self.shares(tokens));
+        self.held = self.held.saturating_add(self.shares(tokens));
         Ok(self.left(now_ns))
     }
 
@@ -91,11 +102,11 @@ impl Bucket {
     /// debt.
     pub fn settle(&mut self, held: u64, used: u64, now_ns: u64) {
         self.drain(now_ns);
-        self.held = self.held.saturating_sub(shares(held));
-        self.settled = self.settled.saturating_add(shares(used)).min(self.debt_max());
+        self.held = self.held.saturating_sub(self.shares(held));
+        self.settled = self.settled.saturating_add(self.shares(used)).min(self.debt_max());
         // INVARIANT: giving back never lowers the level below what is settled and still held.
         let floor = self.level.min(self.settled.saturating_add(self.held));
-        let level = self.level.saturating_add(shares(used)).saturating_sub(shares(held));
+        let level = self.level.saturating_add(self.shares(used)).saturating_sub(self.shares(held));
         self.level = level.max(floor).min(self.debt_max());
     }
 
@@ -111,7 +122,7 @@ impl Bucket {
     pub fn left(&mut self, now_ns: u64) -> Left {
         self.drain(now_ns);
         let free = self.capacity().saturating_sub(self.level);
-        let tokens = u64::try_from(free.checked_div(SHARES).unwrap_or_default()).unwrap_or(u64::MAX);
+        let tokens = u64::try_from(free.checked_div(self.token).unwrap_or_default()).unwrap_or(u64::MAX);
         Left { tokens, full_in_ns: self.drained_in_ns(self.level) }
     }
 
@@ -135,16 +146,16 @@ impl Bucket {
     }
 
     fn capacity(&self) -> u128 {
-        shares(self.quota.get())
+        self.shares(self.quota.get())
+    }
+
+    fn shares(&self, tokens: u64) -> u128 {
+        u128::from(tokens).saturating_mul(self.token)
     }
 
     fn debt_max(&self) -> u128 {
         self.capacity().saturating_mul(DEBT_QUOTAS_MAX.saturating_add(1))
     }
-}
-
-fn shares(tokens: u64) -> u128 {
-    u128::from(tokens).saturating_mul(SHARES)
 }
 
 #[cfg(test)]

@@ -16,10 +16,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::exceeded::{LimitExceeded, Remaining, Standing};
 use super::quantity::{Amounts, Quantity};
 use super::window::{Span, Window};
-use super::{LimitExceeded, Standing};
 use crate::exchange::CallId;
+
+/// Why a call is refused whose hold was settled already: it may not begin again.
+pub const HOLD_OVER: &str = "hold_over";
 
 /// What becomes of calls while the counter that several gateways share can't be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -105,7 +108,8 @@ pub enum NotGranted {
     /// The counter can't be asked, and a limit's rule is to refuse then.
     #[error("the limits can't be counted at the moment: {why}")]
     Unavailable {
-        /// A short code: `redis_timeout`, `redis_down`, `ledger_unreadable`.
+        /// A short code: `redis_timeout`, `redis_down`, `ledger_unreadable`, `ledger_slow`, `ledger_moving`,
+        /// `holds_full`, `hold_over`, `hold_unknown`.
         why: &'static str,
     },
 }
@@ -123,6 +127,20 @@ pub trait Counter: Send + Sync {
     /// what is missing, even beyond the cap. Never waits and never fails; a shared counter is told behind the scenes,
     /// again and again until it knows.
     fn settle(&self, ask: &Ask, held: &Amounts, used: &Amounts);
+
+    /// The tightest token and money quotas of these lines, as far as this counter knows them without waiting. Takes
+    /// nothing.
+    fn remaining(&self, _org: &str, _lines: &[Line], _born_ms: u64) -> Remaining {
+        Remaining::default()
+    }
+
+    /// Forgets what is idle. Called now and then from outside of any call.
+    fn sweep(&self) {}
+
+    /// Lines that are counted in this process now.
+    fn tracked(&self) -> usize {
+        0
+    }
 }
 
 /// Tells what was used before a counter began to count: reads the ledger.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use weir_wire::envelope::Envelope;
 use weir_wire::fault::Endpoint;
 
+use super::quantity::Amounts;
 use crate::config::settings::{DeploymentRule, ModelRule};
 use crate::refusal::Refusal;
 use crate::usage::meter::Held;
@@ -30,6 +31,16 @@ pub struct Estimate {
 }
 
 impl Estimate {
+    /// What limits hold for it.
+    pub fn amounts(&self) -> Amounts {
+        Amounts {
+            requests: 1,
+            input_tokens: self.held.input,
+            output_tokens: self.held.output,
+            nano: u64::try_from(self.nano).unwrap_or(0),
+        }
+    }
+
     /// The same with at most `most` output tokens for a choice, where a policy says so.
     #[must_use]
     pub fn within(self, most: Option<u32>) -> Self {

@@ -29,7 +29,7 @@ pub fn exceeded(exceeded: &LimitExceeded) -> Vec<Header> {
     let mut headers = match exceeded.kind {
         LimitKind::Requests => quota(standing, None),
         LimitKind::Tokens => quota(None, standing),
-        LimitKind::Concurrency | LimitKind::Levels => Vec::new(),
+        LimitKind::Money | LimitKind::Concurrency | LimitKind::Levels => Vec::new(),
     };
     headers.extend(exceeded.retry_after.into_iter().flat_map(retry_after));
     headers
@@ -67,6 +67,8 @@ fn ms_up(wait: Duration) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::quantity::Quantity;
+    use crate::limits::window::Window;
 
     #[test]
     fn durations_are_written_as_openai_writes_them() {
@@ -104,10 +106,13 @@ mod tests {
 
     #[test]
     fn a_refusal_tells_its_own_quota_and_a_wait_only_where_one_helps() {
-        let standing = Standing { level: "key".into(), limit: 60, remaining: 0, reset: Duration::from_secs(60) };
+        let window = Some(Window::Rate { ms: 60_000 });
+        let standing = Standing { level: "key".into(), window: Window::Rate { ms: 60_000 }, limit: 60, remaining: 0, reset: Duration::from_secs(60) };
         let mut refusal = LimitExceeded {
             level: "key".into(),
             kind: LimitKind::Requests,
+            quantity: Quantity::Requests,
+            window,
             limit: 60,
             retry_after: Some(Duration::from_millis(500)),
             too_large: false,

@@ -1,11 +1,10 @@
-//! Counters of every level in use. Bounded: what is idle is forgotten, and at the cap a new level is refused.
+//! The throttle's counters of every level in use. Bounded: what is idle is forgotten, and at the cap a new level is refused.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
-use std::num::{NonZeroU32, NonZeroU64};
+use std::num::NonZeroU32;
 use std::sync::{Arc, LazyLock};
 
-use super::bucket::Bucket;
 use super::concurrency::Running;
 use super::rate::Rate;
 
@@ -70,7 +69,6 @@ pub(super) fn hash(name: &str) -> u64 {
 pub(super) struct State {
     pub(super) running: Running,
     pub(super) requests: Option<Rate>,
-    pub(super) tokens: Option<Bucket>,
 }
 
 impl State {
@@ -83,20 +81,9 @@ impl State {
         rate
     }
 
-    /// The token bucket under this rule.
-    pub(super) fn bucket(&mut self, quota: NonZeroU64, now_ns: u64) -> &mut Bucket {
-        let bucket = self.tokens.get_or_insert_with(|| Bucket::new(quota, now_ns));
-        if bucket.quota() != quota {
-            bucket.change(quota, now_ns);
-        }
-        bucket
-    }
-
     /// Whether a new state would answer the same; then this one may be forgotten.
-    fn is_idle(&mut self, now_ns: u64) -> bool {
-        self.running.count() == 0
-            && self.requests.as_ref().is_none_or(|rate| rate.is_idle(now_ns))
-            && self.tokens.as_mut().is_none_or(|bucket| bucket.is_idle(now_ns))
+    fn is_idle(&self, now_ns: u64) -> bool {
+        self.running.count() == 0 && self.requests.as_ref().is_none_or(|rate| rate.is_idle(now_ns))
     }
 }
 

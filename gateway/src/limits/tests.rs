@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Barrier;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::thread;
+
+use futures_util::FutureExt;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::clock;
 use crate::config::settings::{LimitRule, TenantRule};
+use crate::exchange::CallId;
 use crate::identity::{KeyId, TenantPath};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -56,31 +59,82 @@ fn subject(tenant: &str, key: &str) -> Subject {
     }
 }
 
-/// Counters whose epoch is far ahead of the real clock, so that the time that a drop reads is always before the test's
-/// own and drains nothing: only the moments that a test names count.
-fn frozen() -> (Instant, Limits) {
-    let epoch = clock::instant() + MINUTE * 1_000;
-    (epoch, Limits::new(epoch))
+/// Counters that go by the test's own time alone: `now` is theirs until they are told another.
+struct Scene {
+    limits: Limits,
+    now: Instant,
+    ns: Arc<AtomicU64>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        // The throttle's time is given with each call.
+        let (now, ns) = (clock::instant() + MINUTE * 1_000, Arc::new(AtomicU64::new(0)));
+        let counter = Local::new(Clock::Given(ns.clone()), None, LEVELS_TRACKED_MAX);
+        Self { limits: Limits::of(now, LEVELS_TRACKED_MAX, Arc::new(counter), false), now, ns }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.ns.fetch_add(u64::try_from(time.as_nanos()).unwrap(), Ordering::SeqCst);
+    }
+
+    fn throttle(&self, rules: &LimitRules, subject: &Subject) -> Result<Slot, LimitExceeded> {
+        self.limits.throttle(rules, subject, self.now)
+    }
+
+    fn reserve(&self, rules: &LimitRules, subject: &Subject, tokens: u64) -> Result<Reservation, LimitExceeded> {
+        reserve(&self.limits, rules, subject, tokens)
+    }
+
+    fn remaining(&self, rules: &LimitRules, subject: &Subject) -> Option<u64> {
+        self.limits.remaining(rules, subject, &asked()).tokens.map(|standing| standing.remaining)
+    }
+}
+
+fn reserve(
+    limits: &Limits,
+    rules: &LimitRules,
+    subject: &Subject,
+    tokens: u64,
+) -> Result<Reservation, LimitExceeded> {
+    let amounts = used(tokens);
+    match limits.reserve(rules, subject, &asked(), amounts, amounts).now_or_never().unwrap() {
+        Ok(reservation) => Ok(reservation),
+        Err(NotGranted::Exceeded(exceeded)) => Err(exceeded),
+        Err(NotGranted::Unavailable { why }) => panic!("{why}"),
+    }
+}
+
+fn asked() -> Asked<'static> {
+    let call = CallId::at(0);
+    Asked { call, model: "small", endpoint: "/v1/chat/completions", end_user: None, born_ms: 1_700_000_000_000 }
+}
+
+fn used(tokens: u64) -> Amounts {
+    Amounts { requests: 1, input_tokens: tokens, output_tokens: 0, nano: 0 }
 }
 
 const NONE: LimitRule = LimitRule { requests_per_minute: None, tokens_per_minute: None, concurrency: None };
 
+mod field;
+
 #[test]
 fn the_innermost_level_refuses_first_and_outer_ones_keep_their_quota() {
     let rules = rules(&[("acme", limit(100, 0, 0), NONE), ("acme/lab", NONE, limit(2, 0, 0))]);
-    let (start, limits) = frozen();
+    let scene = Scene::new();
     let wild = subject("acme/lab", "wild");
     for _ in 0..2 {
-        drop(limits.throttle(&rules, &wild, start).unwrap());
+        drop(scene.throttle(&rules, &wild).unwrap());
     }
     for _ in 0..50 {
-        let refused = limits.throttle(&rules, &wild, start).unwrap_err();
+        let refused = scene.throttle(&rules, &wild).unwrap_err();
         assert_eq!((&*refused.level, refused.kind, refused.limit), ("key", LimitKind::Requests, 2));
         assert_eq!(refused.retry_after, Some(MINUTE / 2));
     }
-    let calm = limits.throttle(&rules, &subject("acme/lab", "calm"), start).unwrap();
+    let calm = scene.throttle(&rules, &subject("acme/lab", "calm")).unwrap();
     assert_eq!(calm.requests().map(|standing| (&*standing.level, standing.remaining)), Some(("key", 1)));
-    let outer = limits.throttle(&rules, &subject("acme", "other"), start).unwrap();
+    let outer = scene.throttle(&rules, &subject("acme", "other")).unwrap();
     assert_eq!(outer.requests().map(|standing| (&*standing.level, standing.remaining)), Some(("acme", 96)));
 }
 
@@ -96,103 +150,105 @@ fn a_key_has_the_tightest_of_its_paths_key_limits() {
 #[test]
 fn two_keys_share_their_tenants_limits_but_not_each_others() {
     let rules = rules(&[("acme", limit(0, 0, 3), limit(0, 0, 2))]);
-    let (now, limits) = frozen();
+    let scene = Scene::new();
     let (one, two) = (subject("acme", "one"), subject("acme", "two"));
-    let first = limits.throttle(&rules, &one, now).unwrap();
-    let _second = limits.throttle(&rules, &one, now).unwrap();
-    assert_eq!(&*limits.throttle(&rules, &one, now).unwrap_err().level, "key");
-    let _third = limits.throttle(&rules, &two, now).unwrap();
-    let refused = limits.throttle(&rules, &two, now).unwrap_err();
+    let first = scene.throttle(&rules, &one).unwrap();
+    let _second = scene.throttle(&rules, &one).unwrap();
+    assert_eq!(&*scene.throttle(&rules, &one).unwrap_err().level, "key");
+    let _third = scene.throttle(&rules, &two).unwrap();
+    let refused = scene.throttle(&rules, &two).unwrap_err();
     assert_eq!((&*refused.level, refused.kind, refused.retry_after), ("acme", LimitKind::Concurrency, None));
     drop(first);
-    assert!(limits.throttle(&rules, &two, now).is_ok());
-    assert!(limits.throttle(&rules, &subject("globex", "else"), now).is_ok());
+    assert!(scene.throttle(&rules, &two).is_ok());
+    assert!(scene.throttle(&rules, &subject("globex", "else")).is_ok());
 }
 
 #[test]
 fn tokens_are_held_at_all_levels_or_at_none() {
     let rules = rules(&[("acme", limit(0, 100, 0), limit(0, 1_000, 0))]);
-    let (now, limits) = frozen();
+    let scene = Scene::new();
     let (one, two) = (subject("acme", "one"), subject("acme", "two"));
-    let mut held = limits.reserve(&rules, &one, 80, now).unwrap();
-    assert_eq!(held.standing().map(|standing| (&*standing.level, standing.remaining)), Some(("acme", 20)));
-    let refused = limits.reserve(&rules, &two, 50, now).unwrap_err();
+    let mut held = scene.reserve(&rules, &one, 80).unwrap();
+    assert_eq!(held.standing_tokens().map(|standing| (&*standing.level, standing.remaining)), Some(("acme", 20)));
+    let refused = scene.reserve(&rules, &two, 50).unwrap_err();
     assert_eq!((&*refused.level, refused.kind, refused.too_large), ("acme", LimitKind::Tokens, false));
     assert_eq!(refused.retry_after, Some(Duration::from_secs(18)));
-    let too_large = limits.reserve(&rules, &two, 101, now).unwrap_err();
+    let too_large = scene.reserve(&rules, &two, 101).unwrap_err();
     assert_eq!((too_large.too_large, too_large.retry_after), (true, None));
     // Neither refusal took anything at the key's level.
     assert_eq!(
-        limits.remaining(&LimitRules::new(&[tenant("acme", NONE, limit(0, 1_000, 0))]), &two, now).unwrap().remaining,
-        1_000
+        scene.remaining(&LimitRules::new(&[tenant("acme", NONE, limit(0, 1_000, 0))]), &two),
+        Some(1_000)
     );
     held.mark_called();
-    held.settle(30);
-    assert!(limits.reserve(&rules, &two, 70, now).is_ok());
+    held.settle(used(30));
+    assert!(scene.reserve(&rules, &two, 70).is_ok());
 }
 
 #[test]
 fn a_reservation_refunds_before_the_call_and_counts_in_full_after_it() {
     let rules = rules(&[("acme", limit(0, 1_000, 0), NONE)]);
-    let (now, limits) = frozen();
+    let scene = Scene::new();
     let subject = subject("acme", "k");
-    let remaining = || limits.remaining(&rules, &subject, now).unwrap().remaining;
-    drop(limits.reserve(&rules, &subject, 400, now).unwrap());
+    let remaining = || scene.remaining(&rules, &subject).unwrap();
+    drop(scene.reserve(&rules, &subject, 400).unwrap());
     assert_eq!(remaining(), 1_000);
-    let mut held = limits.reserve(&rules, &subject, 400, now).unwrap();
+    let mut held = scene.reserve(&rules, &subject, 400).unwrap();
     assert_eq!(remaining(), 600);
     held.mark_called();
     drop(held);
     assert_eq!(remaining(), 600);
-    limits.reserve(&rules, &subject, 400, now).unwrap().settle(100);
+    scene.reserve(&rules, &subject, 400).unwrap().settle(used(100));
     assert_eq!(remaining(), 500);
-    limits.reserve(&rules, &subject, 100, now).unwrap().settle(400);
+    scene.reserve(&rules, &subject, 100).unwrap().settle(used(400));
     assert_eq!(remaining(), 100);
 }
 
 #[test]
 fn a_reload_changes_limits_without_forgetting_what_was_used() {
-    let (now, limits) = frozen();
+    let scene = Scene::new();
     let subject = subject("acme", "k");
     let before = rules(&[("acme", limit(10, 100, 0), NONE)]);
-    let slots: Vec<_> = (0..8).map(|_| limits.throttle(&before, &subject, now).unwrap()).collect();
-    let held = limits.reserve(&before, &subject, 90, now).unwrap();
+    let slots: Vec<_> = (0..8).map(|_| scene.throttle(&before, &subject).unwrap()).collect();
+    let held = scene.reserve(&before, &subject, 90).unwrap();
 
     let after = rules(&[("acme", limit(20, 200, 9), NONE)]);
-    assert_eq!(limits.remaining(&after, &subject, now).unwrap().remaining, 110);
-    let ninth = limits.throttle(&after, &subject, now).unwrap();
+    assert_eq!(scene.remaining(&after, &subject).unwrap(), 110);
+    let ninth = scene.throttle(&after, &subject).unwrap();
     assert_eq!(ninth.requests().unwrap().remaining, 11);
     // The limit on calls at the same time is new, and knows the eight calls that began before it.
-    assert_eq!(limits.throttle(&after, &subject, now).unwrap_err().kind, LimitKind::Concurrency);
+    assert_eq!(scene.throttle(&after, &subject).unwrap_err().kind, LimitKind::Concurrency);
     drop((slots, ninth));
-    assert!(limits.throttle(&after, &subject, now).is_ok());
+    assert!(scene.throttle(&after, &subject).is_ok());
 
     // A limit that a reload takes away and another brings back still knows the holds of the calls between.
     let without = rules(&[("acme", NONE, NONE)]);
-    assert_eq!(limits.remaining(&without, &subject, now), None);
-    drop(limits.reserve(&without, &subject, 1_000_000, now).unwrap());
-    assert_eq!(limits.remaining(&after, &subject, now).unwrap().remaining, 110);
+    assert_eq!(scene.remaining(&without, &subject), None);
+    drop(scene.reserve(&without, &subject, 1_000_000).unwrap());
+    assert_eq!(scene.remaining(&after, &subject).unwrap(), 110);
     drop(held);
-    assert_eq!(limits.remaining(&after, &subject, now).unwrap().remaining, 200);
+    assert_eq!(scene.remaining(&after, &subject).unwrap(), 200);
 }
 
 #[test]
 fn idle_levels_are_forgotten_and_busy_ones_are_not() {
     let rules = rules(&[("acme", limit(0, 600, 0), limit(60, 0, 0))]);
-    let (now, limits) = frozen();
+    let mut scene = Scene::new();
     for key in 0..3_000 {
-        drop(limits.throttle(&rules, &subject("acme", &format!("k{key}")), now + MINUTE * key).unwrap());
+        drop(scene.throttle(&rules, &subject("acme", &format!("k{key}"))).unwrap());
+        scene.pass(MINUTE);
     }
-    assert!(limits.tracked() < 1_100, "{}", limits.tracked());
-    let later = now + MINUTE * 4_000;
-    let slot = limits.throttle(&rules, &subject("acme", "busy"), later).unwrap();
-    let held = limits.reserve(&rules, &subject("acme", "busy"), 600, later).unwrap();
-    limits.sweep(later + MINUTE * 9);
-    // The key has a call running and the organisation has tokens held besides.
-    assert_eq!(limits.tracked(), 2);
+    assert!(scene.limits.tracked() < 1_100, "{}", scene.limits.tracked());
+    scene.pass(MINUTE * 1_000);
+    let slot = scene.throttle(&rules, &subject("acme", "busy")).unwrap();
+    let held = scene.reserve(&rules, &subject("acme", "busy"), 600).unwrap();
+    scene.limits.sweep(scene.now);
+    // The key and the organisation have a call running, and the organisation has tokens held besides.
+    assert_eq!(scene.limits.tracked(), 3);
     drop((slot, held));
-    limits.sweep(later + MINUTE * 20);
-    assert_eq!(limits.tracked(), 0);
+    scene.pass(MINUTE * 11);
+    scene.limits.sweep(scene.now);
+    assert_eq!(scene.limits.tracked(), 0);
 }
 
 #[test]
@@ -213,25 +269,24 @@ fn at_the_cap_a_new_level_is_refused_and_a_known_one_is_served() {
 #[test]
 fn threads_never_pass_a_limit_and_give_everything_back() {
     let rules = rules(&[("acme", limit(0, 1_000, 5), NONE), ("acme/lab", limit(0, 700, 3), limit(0, 0, 2))]);
-    let limits = Limits::new(clock::instant());
+    let mut scene = Scene::new();
     let (running, most, start) = (AtomicU32::new(0), AtomicU32::new(0), Barrier::new(8));
     let served = AtomicU32::new(0);
     thread::scope(|scope| {
         for worker in 0..8_u32 {
-            let (rules, limits, running, most, start, served) = (&rules, &limits, &running, &most, &start, &served);
+            let (rules, scene, running, most, start, served) = (&rules, &scene, &running, &most, &start, &served);
             scope.spawn(move || {
                 let path = if worker % 2 == 0 { "acme/lab" } else { "acme" };
                 let subject = subject(path, &format!("k{worker}"));
                 start.wait();
                 for round in 0..3_000_u64 {
-                    let now = clock::instant();
-                    let Ok(slot) = limits.throttle(rules, &subject, now) else { continue };
+                    let Ok(slot) = scene.throttle(rules, &subject) else { continue };
                     most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                    if let Ok(mut held) = limits.reserve(rules, &subject, 100 + round % 300, now) {
+                    if let Ok(mut held) = scene.reserve(rules, &subject, 100 + round % 300) {
                         served.fetch_add(1, Ordering::SeqCst);
                         if round % 3 == 0 {
                             held.mark_called();
-                            held.settle(0);
+                            held.settle(used(0));
                         }
                     }
                     running.fetch_sub(1, Ordering::SeqCst);
@@ -242,26 +297,27 @@ fn threads_never_pass_a_limit_and_give_everything_back() {
     });
     assert!(most.load(Ordering::SeqCst) <= 5, "{most:?} calls ran at once");
     assert!(served.load(Ordering::SeqCst) > 0);
-    let later = clock::instant() + MINUTE;
-    assert_eq!(limits.remaining(&rules, &subject("acme/lab", "k0"), later).unwrap().remaining, 700);
-    let slots: Vec<_> = (0..2).map(|_| limits.throttle(&rules, &subject("acme/lab", "k0"), later).unwrap()).collect();
+    scene.pass(MINUTE);
+    let last = subject("acme/lab", "k0");
+    assert_eq!(scene.remaining(&rules, &last), Some(700));
+    let slots: Vec<_> = (0..2).map(|_| scene.throttle(&rules, &last).unwrap()).collect();
     drop(slots);
-    limits.sweep(later);
-    assert_eq!(limits.tracked(), 0);
+    scene.limits.sweep(scene.now);
+    assert_eq!(scene.limits.tracked(), 0);
 }
 
 #[test]
 fn threads_together_get_no_more_tokens_than_the_quota() {
     let rules = rules(&[("acme", limit(0, 1_000, 0), NONE)]);
-    let (now, limits) = frozen();
+    let scene = Scene::new();
     let granted = AtomicU32::new(0);
     thread::scope(|scope| {
         for worker in 0..4_u32 {
-            let (rules, limits, granted) = (&rules, &limits, &granted);
+            let (rules, scene, granted) = (&rules, &scene, &granted);
             scope.spawn(move || {
                 let subject = subject("acme", &format!("k{worker}"));
                 for _ in 0..2_000 {
-                    if let Ok(mut held) = limits.reserve(rules, &subject, 7, now) {
+                    if let Ok(mut held) = scene.reserve(rules, &subject, 7) {
                         held.mark_called();
                         granted.fetch_add(7, Ordering::SeqCst);
                     }
@@ -283,23 +339,23 @@ proptest! {
     ) {
         let [outer, inner, key] = quotas.map(|(requests, tokens)| limit(requests, tokens, 0));
         let rules = rules(&[("acme", outer, NONE), ("acme/lab", inner, key)]);
-        let (mut now, limits) = frozen();
+        let mut scene = Scene::new();
         for (who, tokens, wait_ms) in calls {
             let subject = subject("acme/lab", ["one", "two"][who]);
-            now += Duration::from_millis(wait_ms);
-            if let Err(refused) = limits.throttle(&rules, &subject, now) {
+            scene.pass(Duration::from_millis(wait_ms));
+            if let Err(refused) = scene.throttle(&rules, &subject) {
                 prop_assert_eq!(refused.kind, LimitKind::Requests);
-                now += refused.retry_after.unwrap();
-                prop_assert!(limits.throttle(&rules, &subject, now).is_ok());
+                scene.pass(refused.retry_after.unwrap());
+                prop_assert!(scene.throttle(&rules, &subject).is_ok());
             }
-            let held = match limits.reserve(&rules, &subject, tokens, now) {
+            let held = match scene.reserve(&rules, &subject, tokens) {
                 Err(refused) if refused.too_large => {
                     prop_assert!(tokens > refused.limit);
                     continue;
                 }
                 Err(refused) => {
-                    now += refused.retry_after.unwrap();
-                    limits.reserve(&rules, &subject, tokens, now)
+                    scene.pass(refused.retry_after.unwrap());
+                    scene.reserve(&rules, &subject, tokens)
                 }
                 held => held,
             };

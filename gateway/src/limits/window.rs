@@ -57,7 +57,61 @@ pub struct Span {
 
 const HOUR_MS: u64 = 3_600_000;
 
+impl Window {
+    /// Whether holds are kept on it: what is used up in it stays used up until it ends.
+    pub fn is_budget(&self) -> bool {
+        match self {
+            Window::Calendar { .. } | Window::Rolling { .. } | Window::Total => true,
+            Window::Rate { .. } | Window::Now => false,
+        }
+    }
+
+    /// Name within a counter's name; two windows of the same name are the same.
+    pub fn name(&self) -> String {
+        match self {
+            Window::Rate { ms } => format!("rate-{ms}"),
+            Window::Calendar { unit, zone } => format!("{}@{zone}", unit.name()),
+            Window::Rolling { ms } => format!("rolling-{ms}"),
+            Window::Total => "total".to_owned(),
+            Window::Now => "now".to_owned(),
+        }
+    }
+
+    /// Words for a message, after an amount: `per minute`, `per calendar month (Europe/Berlin)`.
+    pub fn words(&self) -> String {
+        match self {
+            Window::Rate { ms } => format!("per {}", length(*ms)),
+            Window::Calendar { unit, zone } => format!("per calendar {} ({zone})", unit.name()),
+            Window::Rolling { ms } => format!("in any {}", length(*ms)),
+            Window::Total => "in all".to_owned(),
+            Window::Now => String::new(),
+        }
+    }
+}
+
+/// A length of time in its largest whole unit.
+fn length(ms: u64) -> String {
+    let units = [("day", 24 * HOUR_MS), ("hour", HOUR_MS), ("minute", 60_000), ("second", 1_000), ("ms", 1)];
+    let fits = units.into_iter().find(|(_, unit)| ms >= *unit && ms % unit == 0);
+    match fits {
+        Some((name, unit)) if unit == ms => name.to_owned(),
+        Some((name @ "ms", _)) => format!("{ms} {name}"),
+        Some((name, unit)) => format!("{} {name}s", ms.checked_div(unit).unwrap_or(ms)),
+        None => format!("{ms} ms"),
+    }
+}
+
 impl CalendarUnit {
+    /// Name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            CalendarUnit::Hour => "hour",
+            CalendarUnit::Day => "day",
+            CalendarUnit::Week => "week",
+            CalendarUnit::Month => "month",
+        }
+    }
+
     /// The unit's span that this moment lies in.
     pub fn span(self, zone: Tz, at_ms: u64) -> Span {
         let everything = Span { from_ms: 0, to_ms: u64::MAX };
@@ -175,6 +229,16 @@ mod tests {
             let span = unit.span(zone.parse().unwrap(), ms(at));
             assert_eq!((span.from_ms, span.to_ms), (ms(from), ms(to)), "{unit:?} {zone} {at}");
         }
+    }
+
+    #[test]
+    fn windows_are_told_in_their_largest_whole_unit() {
+        let cases = [(60_000, "minute"), (1_000, "second"), (90_000, "90 seconds"), (172_800_000, "2 days"), (7, "7 ms")];
+        for (ms, text) in cases {
+            assert_eq!(Window::Rate { ms }.words(), format!("per {text}"));
+        }
+        let month = Window::Calendar { unit: CalendarUnit::Month, zone: Tz::UTC };
+        assert_eq!((month.words(), month.name()), ("per calendar month (UTC)".to_owned(), "month@UTC".to_owned()));
     }
 
     #[test]

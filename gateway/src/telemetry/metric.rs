@@ -42,6 +42,8 @@ pub const ENGINE_STARTS: &str = "weir_engine_starts_total";
 pub const JOURNAL_BACKLOG: &str = "weir_journal_backlog";
 /// 1 while the journal refuses calls.
 pub const JOURNAL_FAILING: &str = "weir_journal_failing";
+/// Tenants, keys and lines of limits that are counted in this process.
+pub const LIMITS_COUNTED: &str = "weir_limits_counted";
 /// Deployments that cool down.
 pub const COOLING: &str = "weir_deployments_cooling";
 /// Seconds that calls waited for a busy deployment, by deployment and result.
@@ -164,6 +166,7 @@ pub fn install() -> Result<(), metrics_exporter_prometheus::BuildError> {
     describe_counter!(SCIM_REQUESTS, "requests of identity providers by SCIM, by directory and result");
     describe_counter!(DIRECTORY_LOOKUPS, "users that directories were asked about, by directory and result");
     describe_counter!(LDAP_QUESTIONS, "questions to LDAP servers, by directory and result");
+    describe_gauge!(LIMITS_COUNTED, "tenants, keys and lines of limits that are counted in this process");
     describe_gauge!(COOLING, "deployments that cool down after failures");
     HANDLE.set(handle).unwrap_or(());
     Ok(())
@@ -175,6 +178,7 @@ pub fn observe(running: &Running, now: std::time::Instant) {
     gauge!(IN_FLIGHT).set(count(running.in_flight.count()));
     let revision = u32::try_from(running.world.load().revision).unwrap_or(u32::MAX);
     gauge!(REVISION).set(f64::from(revision));
+    gauge!(LIMITS_COUNTED).set(count(running.limits.tracked()));
     gauge!(COOLING).set(count(running.health.all_cooling(now).len()));
     gauge!(PROOFS_REMEMBERED).set(count(running.replays.count()));
     gauge!(SESSIONS).set(count(running.sessions.count()));

@@ -22,6 +22,17 @@ fn a_minutes_quota_is_the_burst_and_comes_back_in_a_minute() {
 }
 
 #[test]
+fn any_length_is_as_exact_as_a_minute() {
+    for (ms, quota) in [(1_000, 3), (3_600_000, 7), (86_400_000, 1), (31 * 86_400_000, u64::MAX), (1, u64::MAX)] {
+        let mut bucket = Bucket::over(NonZeroU64::new(quota).unwrap(), ms, 0);
+        assert_eq!(bucket.take(quota, 0), Ok(Left { tokens: 0, full_in_ns: ms * 1_000_000 }));
+        let Err(Refused::Later { wait_ns }) = bucket.take(1, 0) else { panic!("{ms}") };
+        assert_eq!(wait_ns, (ms * 1_000_000).div_ceil(quota));
+        assert!(bucket.take(1, wait_ns - 1).is_err() && bucket.take(1, wait_ns).is_ok(), "{ms} {quota}");
+    }
+}
+
+#[test]
 fn more_than_the_quota_never_fits() {
     let mut bucket = bucket(600);
     assert_eq!(bucket.take(601, 0), Err(Refused::TooLarge));
