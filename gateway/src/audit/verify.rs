@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::files::{self, Line, Lines};
 use super::record::{Link, Place};
+use crate::store::node::Node;
 use crate::store::projection::Projected;
 use crate::store::sqlite::Create;
 use crate::store::usage::Totals;
-use crate::store::node::Node;
 use crate::store::{STORE_FILE, Store, StoreError, StoreUrl};
 
 /// Faults that are named one by one; after these only their number is told.

@@ -111,10 +111,8 @@ impl<const N: usize> Table<N> {
             format!("${}::{of}[]", at.saturating_add(1))
         };
         let arrays: Vec<String> = columns.iter().enumerate().map(array).collect();
-        let arrays = format!(
-            "INSERT INTO {name} ({names}) SELECT * FROM unnest({}) ON CONFLICT DO NOTHING",
-            arrays.join(", ")
-        );
+        let arrays =
+            format!("INSERT INTO {name} ({names}) SELECT * FROM unnest({}) ON CONFLICT DO NOTHING", arrays.join(", "));
         Self { columns, blocks: BLOCKS.map(block), arrays }
     }
 

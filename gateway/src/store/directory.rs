@@ -150,9 +150,8 @@ impl Store {
         let (external, active) = (user.external_id.as_deref(), i64::from(user.active));
         let UserEntry { user_name, names, facts, document, .. } = user;
         let (now, version) = (to_sql(now_ms), to_sql(version));
-        let done = change!(
-            &self.pools, sql, user_name, external, active, names, facts, document, now, tenant, id, version
-        );
+        let done =
+            change!(&self.pools, sql, user_name, external, active, names, facts, document, now, tenant, id, version);
         Ok(done.map_err(taken)? == 1)
     }
 

@@ -50,11 +50,12 @@ impl Store {
                 Either::Sqlite(_) => self.key_uses_one_by_one(batch).await?,
                 Either::Postgres(pool) => {
                     // One statement: each row once and in one order, so that two nodes don't wait for each other.
-                    let latest: BTreeMap<&str, u64> = batch.iter().fold(BTreeMap::new(), |mut latest, (id, used_ms)| {
-                        let at = latest.entry(id.as_str()).or_default();
-                        *at = (*at).max(*used_ms);
-                        latest
-                    });
+                    let latest: BTreeMap<&str, u64> =
+                        batch.iter().fold(BTreeMap::new(), |mut latest, (id, used_ms)| {
+                            let at = latest.entry(id.as_str()).or_default();
+                            *at = (*at).max(*used_ms);
+                            latest
+                        });
                     let ids: Vec<&str> = latest.keys().copied().collect();
                     let times: Vec<i64> = latest.values().copied().map(to_sql).collect();
                     let sql = "INSERT INTO key_uses AS u (key, used_ms) SELECT k.id, n.used_ms \

@@ -179,10 +179,7 @@ pub(super) async fn read(at: Conn<'_>, node: Option<&Node>) -> Result<Option<Pro
 fn projected(row: &impl Cells) -> Result<Projected, StoreError> {
     let hash = unhex(&row.text(3)?).ok_or(StoreError::Broken { column: "projection.audit_hash" })?;
     Ok(Projected {
-        position: Position {
-            segment: row.count(0, "projection.segment")?,
-            offset: row.count(1, "projection.offset")?,
-        },
+        position: Position { segment: row.count(0, "projection.segment")?, offset: row.count(1, "projection.offset")? },
         audit: Head {
             link: Link { seq: row.count(2, "projection.audit_seq")?, hash },
             file: row.count(4, "projection.audit_file")?,

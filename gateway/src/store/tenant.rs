@@ -112,8 +112,7 @@ fn read(row: &impl Cells) -> Result<TenantRow, StoreError> {
         path: row.text(0)?,
         name: row.text(1)?,
         disabled: row.int(2)? != 0,
-        settings: serde_json::from_str(&row.text(3)?)
-            .map_err(|_| StoreError::Broken { column: "tenants.settings" })?,
+        settings: serde_json::from_str(&row.text(3)?).map_err(|_| StoreError::Broken { column: "tenants.settings" })?,
         created_ms: row.count(4, "tenants.created_ms")?,
         changed_ms: row.count(5, "tenants.changed_ms")?,
     })

@@ -36,7 +36,8 @@ impl Store {
 
     /// One secret.
     pub async fn secret_get(&self, tenant: &str, name: &str) -> Result<Option<SecretRow>, StoreError> {
-        let sql = "SELECT tenant, name, version, sealed, changed_ms FROM tenant_secrets WHERE tenant = $1 AND name = $2";
+        let sql =
+            "SELECT tenant, name, version, sealed, changed_ms FROM tenant_secrets WHERE tenant = $1 AND name = $2";
         row!(&self.pools, read, sql, tenant, name)
     }
 

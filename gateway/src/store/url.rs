@@ -55,7 +55,9 @@ pub enum UrlFault {
     #[error("is no URL such as `postgres://weir@localhost/weir`")]
     NoUrl,
     /// A parameter that is not known.
-    #[error("has a parameter that is none of sslmode, sslrootcert, sslcert, sslkey, host, port, dbname, user, schema, application_name, statement-cache-capacity")]
+    #[error(
+        "has a parameter that is none of sslmode, sslrootcert, sslcert, sslkey, host, port, dbname, user, schema, application_name, statement-cache-capacity"
+    )]
     Parameter,
     /// Not the name of a schema.
     #[error("has a schema that is no name of at most 63 of a-z, 0-9 and `_`")]
@@ -183,7 +185,10 @@ mod tests {
         assert_eq!(url.schema(), Some("weir"));
         assert_eq!(format!("{url} {:?}", StoreUrl::Server(url.clone())).matches("geheim").count(), 0);
         let options = url.options(None).unwrap();
-        assert_eq!((options.get_host(), options.get_port(), options.get_database()), ("db.example", 5433, Some("prod")));
+        assert_eq!(
+            (options.get_host(), options.get_port(), options.get_database()),
+            ("db.example", 5433, Some("prod"))
+        );
         assert!(matches!(options.get_ssl_mode(), PgSslMode::Require));
         assert!(options.get_options().unwrap().contains("search_path=weir"));
         assert!(!ServerUrl::parse("postgres://weir@localhost/weir").unwrap().has_password());

@@ -9,9 +9,9 @@ use crate::cli::place::PlaceError;
 use crate::config::{self, Settings};
 use crate::identity::TenantPath;
 use crate::identity::sealed::{MasterKeys, SECRET_BYTES_MAX, SealFault};
+use crate::store::Store;
 use crate::store::sqlite::Create;
 use crate::store::tenant_secret::SecretRow;
-use crate::store::Store;
 
 /// Bytes of a secret's name at most.
 const NAME_BYTES_MAX: usize = 64;

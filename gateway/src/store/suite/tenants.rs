@@ -2,9 +2,9 @@
 
 use super::Place;
 use crate::identity::stored::TenantSettings;
+use crate::store::StoreError;
 use crate::store::tenant::{TenantGone, TenantRow};
 use crate::store::tenant_secret::SecretRow;
-use crate::store::StoreError;
 
 fn row(path: &str) -> TenantRow {
     TenantRow {
@@ -27,8 +27,7 @@ pub(super) async fn a_tenant_comes_back_and_every_change_moves_the_revision(at: 
     store.tenant_disable("acme/re", 3).await.unwrap();
     store.tenant_disable("globex", 3).await.unwrap();
     assert!(store.tenant_enable("acme/re", 4).await.unwrap() && !store.tenant_enable("none", 4).await.unwrap());
-    let states: Vec<_> =
-        store.tenants_all().await.unwrap().into_iter().map(|row| (row.path, row.disabled)).collect();
+    let states: Vec<_> = store.tenants_all().await.unwrap().into_iter().map(|row| (row.path, row.disabled)).collect();
     assert_eq!(states, [("acme/re".to_owned(), false), ("globex".to_owned(), true)]);
     assert_eq!(store.revision().await.unwrap(), 5);
     let events: Vec<_> = store.key_events().await.unwrap().into_iter().map(|event| event.event).collect();
