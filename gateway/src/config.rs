@@ -63,6 +63,7 @@ pub fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("listen", old.listeners != new.listeners),
         ("admin.listen", old.admin.listen != new.admin.listen),
         ("data", old.data != new.data),
+        ("store", old.store != new.store && old.data == new.data),
         ("threads", old.threads != new.threads),
         ("engine", old.engine != new.engine),
         ("policy.decision_log", !old.decision_log.has_sink_of(&new.decision_log)),

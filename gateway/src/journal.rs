@@ -43,7 +43,7 @@ pub use segment::Position;
 use crate::audit::AuditNote;
 use crate::audit::sink::SinkError;
 use crate::config::settings::Durability;
-use crate::store::StoreError;
+use crate::store::{STORE_FILE, StoreError, StoreUrl};
 use shared::{Entry, Shared};
 
 /// Folder of the segments in the data folder.
@@ -118,8 +118,19 @@ impl Drop for Owner {
 impl Journal {
     /// Takes the data folder's lock, repairs and replays what the last run left, and starts the writer.
     /// When this returns, everything that was in the files is in the store and in the audit log.
+    ///
+    /// The store is the data folder's own file.
     pub async fn open(data: &Path, durability: Durability) -> Result<(Self, Replay), JournalError> {
         Self::open_with(data, durability, shared::Setup::default()).await
+    }
+
+    /// The same with a store that may lie elsewhere.
+    pub async fn open_on(
+        data: &Path,
+        store: &StoreUrl,
+        durability: Durability,
+    ) -> Result<(Self, Replay), JournalError> {
+        Self::open_all(data, store, durability, shared::Setup::default()).await
     }
 
     async fn open_with(
@@ -127,13 +138,22 @@ impl Journal {
         durability: Durability,
         setup: shared::Setup,
     ) -> Result<(Self, Replay), JournalError> {
+        Self::open_all(data, &StoreUrl::from(&data.join(STORE_FILE)), durability, setup).await
+    }
+
+    async fn open_all(
+        data: &Path,
+        store: &StoreUrl,
+        durability: Durability,
+        setup: shared::Setup,
+    ) -> Result<(Self, Replay), JournalError> {
         let fail = |source| JournalError::Io { path: data.to_owned(), verb: "opened", source };
         let lock = lock(data)?;
         let (ready, started) = oneshot::channel();
-        let folder = data.to_owned();
+        let (folder, store) = (data.to_owned(), store.clone());
         let thread = std::thread::Builder::new()
             .name("weir-journal".to_owned())
-            .spawn(move || writer::run(&folder, durability, setup, lock, ready))
+            .spawn(move || writer::run(&folder, &store, durability, setup, lock, ready))
             .map_err(fail)?;
         let (shared, replay) = started.await.map_err(|_| JournalError::NotFlushed)??;
         shared.wake.set(thread.thread().clone()).map_err(|_| JournalError::NotFlushed)?;

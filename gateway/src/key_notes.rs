@@ -30,15 +30,15 @@ pub async fn watch(running: Arc<Running>, mut stop: watch::Receiver<bool>) {
 }
 
 async fn note_changes(running: &Running) {
-    let events = match running.store.key_events().await {
-        Ok(events) => events,
+    let taken = match running.store.key_events_take().await {
+        Ok(Some(taken)) => taken,
+        Ok(None) => return,
         Err(error) => {
             tracing::error!(%error, "the changes of keys could not be read");
             return;
         }
     };
-    let Some(last) = events.last().map(|event| event.number) else { return };
-    for event in &events {
+    for event in &taken.events {
         // A full journal refuses calls already, and says so; the next look tries again.
         if running.journal.note(note_of(event)).is_err() {
             return;
@@ -47,7 +47,7 @@ async fn note_changes(running: &Running) {
     if running.journal.flush(WRITTEN_MAX).await.is_err() {
         return;
     }
-    if let Err(error) = running.store.key_events_noted(last).await {
+    if let Err(error) = taken.noted().await {
         tracing::error!(%error, "noted changes of keys could not be taken out of the store");
     }
 }

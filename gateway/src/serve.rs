@@ -43,7 +43,7 @@ use crate::proxy::Gateway;
 use crate::routing::{Health, Queues, RetryBudget};
 use crate::running::{Flights, Running};
 use crate::store::sqlite::Create;
-use crate::store::{STORE_FILE, Store, StoreError};
+use crate::store::{Store, StoreError};
 use crate::tls::{self, TlsFault};
 use crate::world::{World, WorldFault};
 use crate::{admin, clock, engine, key_notes, reload};
@@ -150,8 +150,8 @@ pub fn prepare(path: &Path) -> Result<Prepared, ServeFault> {
 }
 
 async fn open(settings: &Settings, mut world: World, pushed: Pushed) -> Result<Running, ServeFault> {
-    let store = Store::open(&settings.data.join(STORE_FILE), Create::IfMissing).await?;
-    let (journal, replay) = Journal::open(&settings.data, settings.durability).await?;
+    let store = Store::open(&settings.store, Create::IfMissing).await?;
+    let (journal, replay) = Journal::open_on(&settings.data, &settings.store, settings.durability).await?;
     if !replay.interrupted.is_empty() || replay.projected_late > 0 {
         let (interrupted, late) = (replay.interrupted.len(), replay.projected_late);
         tracing::warn!(interrupted, late, "the last run did not end properly; its calls are accounted for now");

@@ -1,28 +1,40 @@
 //! The store: keys, usage rows, the audit log's head and the journal position that was projected.
 //!
-//! Owns all SQL. Refuses a database of a later version, and says by type when the disk is full or the
-//! file can't be written. Start at [`Store`]; [`key`] holds the API keys, [`usage`] the rows of the ledger,
-//! [`projection`] the one transaction that moves all three heads together.
+//! Owns all SQL. Refuses a database of a later version, and says by type when the disk is full, the file can't be
+//! written or the server is away. Start at [`Store`]: a file of SQLite's or a schema of PostgreSQL's, told apart by
+//! [`either`] and by nobody outside. [`key`] holds the API keys, [`usage`] the rows of the ledger, [`projection`] the one
+//! transaction that moves all three heads together.
 
+mod cells;
 pub mod directory;
 pub mod directory_group;
+pub(crate) mod either;
 pub mod key;
 pub mod key_change;
 pub mod key_events;
+mod months;
+pub mod node;
 pub mod pepper;
+mod postgres;
+mod postgres_schema;
 pub mod projection;
 mod schema;
 pub mod sqlite;
 pub mod tenant;
 pub mod tenant_secret;
+pub mod url;
 pub mod usage;
 pub mod usage_event;
+mod usage_row;
 
 pub use key::KeyRow;
-pub use sqlite::Store;
 pub use tenant::TenantRow;
+pub use url::StoreUrl;
 
 use std::path::PathBuf;
+
+use either::{Either, Pools, Tx, number, on};
+use sqlite::Create;
 
 /// File name of the store in the data folder.
 pub const STORE_FILE: &str = "weir.db";
@@ -74,7 +86,13 @@ pub enum StoreError {
     /// The file is damaged or is no database.
     #[error("the store is damaged")]
     Damaged(#[source] sqlx::Error),
-    /// Anything else that SQLite says.
+    /// The database server can't be reached, takes no more connections, or did not answer in time.
+    #[error("the store's server can't be reached")]
+    Away(#[source] sqlx::Error),
+    /// Another gateway runs under this one's name.
+    #[error("another gateway uses the store as node `{0}`: a data folder can't be shared or copied")]
+    NodeTaken(String),
+    /// Anything else that the database says.
     #[error("the store failed")]
     Sql(#[source] sqlx::Error),
     /// The folder or file could not be made.
@@ -83,24 +101,70 @@ pub enum StoreError {
 }
 
 impl From<sqlx::Error> for StoreError {
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the list is sqlx's")]
     fn from(error: sqlx::Error) -> Self {
-        match primary_code(&error) {
-            Some(13) => StoreError::Full(error),
-            Some(8) => StoreError::ReadOnly(error),
-            Some(5 | 6) => StoreError::Busy(error),
-            Some(11 | 26) => StoreError::Damaged(error),
-            _ => StoreError::Sql(error),
+        let kind = match &error {
+            sqlx::Error::Database(says) => match says.code() {
+                Some(code) if says.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() => {
+                    postgres::kind(&code)
+                }
+                code => sqlite::kind(code.as_deref()),
+            },
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::PoolTimedOut => {
+                StoreError::Away
+            }
+            _ => StoreError::Sql,
+        };
+        kind(error)
+    }
+}
+
+/// An open store. Cloning shares the connections.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub(crate) pools: Pools,
+}
+
+impl Store {
+    /// Opens a store and brings its schema up to date. Whether a file may be made where there is none, `create` says;
+    /// on a server the tables are made in either case.
+    pub async fn open(at: impl Into<StoreUrl>, create: Create) -> Result<Self, StoreError> {
+        let pools = match at.into() {
+            StoreUrl::File(path) => Either::Sqlite(sqlite::open(&path, create).await?),
+            StoreUrl::Server(url) => Either::Postgres(postgres::open(&url).await?),
+        };
+        Ok(Self { pools })
+    }
+
+    /// Closes every connection; the last one of SQLite's to close folds the write-ahead log into the file.
+    pub async fn close(&self) {
+        on!(&self.pools, pool => pool.close().await);
+    }
+
+    /// One integer that moves with every change of a key. Gateways poll it.
+    pub async fn revision(&self) -> Result<u64, StoreError> {
+        number!(&self.pools, "revision.revision", "SELECT revision FROM revision")
+    }
+
+    /// Begins a transaction that writes keys, tenants or directories: one at a time, whoever writes, so that nothing
+    /// that it read has changed when it writes.
+    pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
+        match &self.pools {
+            Either::Sqlite(pool) => Ok(Either::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?)),
+            Either::Postgres(pool) => Ok(Either::Postgres(postgres::begin(pool).await?)),
         }
     }
 }
 
-/// SQLite's primary result code: the low byte of the extended one.
-fn primary_code(error: &sqlx::Error) -> Option<i64> {
-    let code = error.as_database_error()?.code()?.parse::<i64>().ok()?;
-    Some(code & 0xff)
+#[cfg(test)]
+impl Store {
+    /// Changes the store behind everybody's back.
+    pub(crate) async fn execute(&self, sql: &'static str) {
+        on!(&self.pools, pool => sqlx::raw_sql(sql).execute(pool).await.map(drop)).unwrap();
+    }
 }
 
-/// SQLite's integers are signed: a count beyond 2^63 is stored as the largest.
+/// The databases' integers are signed: a count beyond 2^63 is stored as the largest.
 pub(crate) fn to_sql(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
@@ -109,3 +173,6 @@ pub(crate) fn to_sql(value: u64) -> i64 {
 pub(crate) fn from_sql(value: i64, column: &'static str) -> Result<u64, StoreError> {
     u64::try_from(value).map_err(|_| StoreError::Broken { column })
 }
+
+#[cfg(test)]
+mod suite;

@@ -51,6 +51,7 @@ mod scim;
 mod sdk;
 mod secrets;
 mod servers;
+mod shared_store;
 mod soak;
 mod stream;
 mod stream_bounds;

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::AdminError;
 use super::action::Action;
 use super::authority::{Authority, Resource};
-use crate::audit::verify::audit_verify;
+use crate::audit::verify::audit_verify_on;
 use crate::identity::TenantPath;
 use crate::running::Running;
 use crate::store::usage::{GroupBy, UsageFilter};
@@ -54,10 +54,11 @@ pub(crate) async fn usage(
 }
 
 pub(crate) async fn verify(State(running): State<Arc<Running>>) -> Result<Json<Value>, AdminError> {
-    let folder = running.world.load().settings.data.clone();
+    let settings = &running.world.load().settings;
+    let (folder, store) = (settings.data.clone(), settings.store.clone());
     let runtime = tokio::runtime::Handle::current();
     // Reading the whole log takes as long as it takes: not on a thread that others wait for.
-    let checked = tokio::task::spawn_blocking(move || runtime.block_on(audit_verify(&folder)));
+    let checked = tokio::task::spawn_blocking(move || runtime.block_on(audit_verify_on(&folder, &store)));
     let report = checked.await.map_err(AdminError::fault)?.map_err(AdminError::fault)?;
     serde_json::to_value(report).map(Json).map_err(AdminError::fault)
 }

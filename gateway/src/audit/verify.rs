@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use super::files::{self, Line, Lines};
 use super::record::{Link, Place};
+use crate::store::node::Node;
 use crate::store::projection::Projected;
 use crate::store::sqlite::Create;
 use crate::store::usage::Totals;
-use crate::store::{STORE_FILE, Store, StoreError};
+use crate::store::{STORE_FILE, Store, StoreError, StoreUrl};
 
 /// Faults that are named one by one; after these only their number is told.
 const FAULTS_MAX: usize = 20;
@@ -74,12 +75,17 @@ struct Cost {
 }
 
 /// Checks the log of a data folder. Blocking work is done on the caller's thread: call it from a command, or from
-/// a blocking task.
+/// a blocking task. The store is the data folder's own file.
 pub async fn audit_verify(data: &Path) -> Result<Report, VerifyError> {
+    audit_verify_on(data, &StoreUrl::from(&data.join(STORE_FILE))).await
+}
+
+/// The same with a store that may lie elsewhere: of a shared one, the part of the data folder's node.
+pub async fn audit_verify_on(data: &Path, store: &StoreUrl) -> Result<Report, VerifyError> {
     // The store first: the log may run ahead of what was read here, never behind.
-    let known = match Store::open(&data.join(STORE_FILE), Create::Never).await {
+    let known = match Store::open(store, Create::Never).await {
         Ok(store) => {
-            let totals = store.ledger_totals().await;
+            let totals = store.ledger_totals(Node::of(data)?.as_ref()).await;
             store.close().await;
             Some(totals?)
         }

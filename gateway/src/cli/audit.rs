@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::date::utc;
 use super::place::{Place, PlaceError};
 use crate::audit::files::{self, Line, Lines};
-use crate::audit::verify::{Report, VerifyError, audit_verify};
+use crate::audit::verify::{Report, VerifyError, audit_verify_on};
 
 /// Arguments of `weir audit`.
 #[derive(Debug, clap::Args)]
@@ -81,7 +81,7 @@ impl AuditError {
 pub async fn run(args: &AuditArgs, out: &mut (dyn Write + Send)) -> Result<u8, AuditError> {
     match &args.command {
         AuditCommand::Verify(args) => {
-            let report = audit_verify(&args.place.folder()?).await?;
+            let report = audit_verify_on(&args.place.folder()?, &args.place.store()?).await?;
             if args.json {
                 writeln!(out, "{}", serde_json::to_string(&report)?)?;
             } else {

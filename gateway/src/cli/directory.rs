@@ -12,7 +12,7 @@ use crate::identity::directory::{Added, Directories, DirectoryFault, UserName};
 use crate::identity::tenant::{PathError, TenantPath};
 use crate::store::directory::Pick;
 use crate::store::sqlite::Create;
-use crate::store::{STORE_FILE, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// Users of one look at the store.
 const PAGE: u64 = 500;
@@ -134,7 +134,7 @@ fn display(group: &str) -> Option<Value> {
 
 async fn lookup(args: &LookupArgs, now_ms: u64, out: &mut (dyn Write + Send)) -> Result<u8, DirectoryError> {
     let settings = config::load(&args.config)?.settings;
-    let store = Store::open(&settings.data.join(STORE_FILE), Create::IfMissing).await?;
+    let store = Store::open(&settings.store, Create::IfMissing).await?;
     let directories = Directories::new();
     let read = directories.refresh(&store, now_ms).await;
     store.close().await;

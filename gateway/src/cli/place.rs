@@ -6,7 +6,8 @@ use crate::config::secret::read_private;
 use crate::config::settings::{Pepper, Secret, TenantRule};
 use crate::config::{self, Faults, Wrong};
 use crate::identity::Peppers;
-use crate::store::STORE_FILE;
+use crate::store::node::NODE_FILE;
+use crate::store::{STORE_FILE, StoreUrl};
 
 /// File name of the pepper in a data folder that the demo made.
 pub const PEPPER_FILE: &str = "pepper";
@@ -35,15 +36,21 @@ pub enum PlaceError {
         .0.display()
     )]
     NoPepper(PathBuf),
+    /// A data folder that was used with a shared store.
+    #[error("the store of `{}` is on a server: name the configuration with --config", .0.display())]
+    Elsewhere(PathBuf),
     /// The pepper is there and can't be used.
     #[error("the pepper can't be used")]
     Pepper(#[source] Wrong),
 }
 
 impl Place {
-    /// The store's file. Of the configuration only what names it must be right.
-    pub fn store(&self) -> Result<PathBuf, PlaceError> {
-        Ok(self.folder()?.join(STORE_FILE))
+    /// Where the store is: as the configuration says, or the data folder's own file.
+    pub fn store(&self) -> Result<StoreUrl, PlaceError> {
+        match (&self.data, &self.config) {
+            (None, Some(file)) => Ok(config::load(file)?.settings.store),
+            (_, _) => file_in(&self.folder()?),
+        }
     }
 
     /// The data folder.
@@ -59,24 +66,33 @@ impl Place {
     pub fn issuer(&self) -> Result<Issuer, PlaceError> {
         if let (Some(file), None) = (&self.config, &self.data) {
             let settings = config::load(file)?.settings;
-            let store = settings.data.join(STORE_FILE);
+            let store = settings.store;
             return Ok(Issuer { store, peppers: Peppers::new(&settings.peppers), tenants: Some(settings.tenants) });
         }
         let folder = self.folder()?;
         let pepper = Pepper { version: 1, secret: folder_pepper(&folder)? };
-        Ok(Issuer { store: folder.join(STORE_FILE), peppers: Peppers::new(&[pepper]), tenants: None })
+        Ok(Issuer { store: file_in(&folder)?, peppers: Peppers::new(&[pepper]), tenants: None })
     }
 }
 
 /// What making a key needs.
 #[derive(Debug)]
 pub struct Issuer {
-    /// The store's file.
-    pub store: PathBuf,
+    /// Where the store is.
+    pub store: StoreUrl,
     /// Peppers of the place.
     pub peppers: Peppers,
     /// Tenants of the configuration, where one was named.
     pub tenants: Option<Vec<TenantRule>>,
+}
+
+/// The store in a data folder. One whose gateway keeps it on a server has none, and an empty one is never made there.
+fn file_in(folder: &Path) -> Result<StoreUrl, PlaceError> {
+    let file = folder.join(STORE_FILE);
+    match !file.exists() && folder.join(NODE_FILE).exists() {
+        true => Err(PlaceError::Elsewhere(folder.to_owned())),
+        false => Ok(StoreUrl::File(file)),
+    }
 }
 
 fn folder_pepper(folder: &Path) -> Result<Secret, PlaceError> {

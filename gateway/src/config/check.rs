@@ -28,6 +28,8 @@ use super::settings::{
 };
 use super::shape::{self, Section};
 use super::{Loaded, resolve};
+use crate::store::url::ServerUrl;
+use crate::store::{STORE_FILE, StoreUrl};
 
 /// The rule that policies for Envoy are asked for.
 const ENVOY_ENTRYPOINT: &str = "data.envoy.authz.allow";
@@ -98,6 +100,7 @@ impl Check<'_> {
             listeners,
             admin,
             data: self.data(root),
+            store: self.store(root),
             threads: root.int("threads").map_or_else(cores, to_usize),
             key_parameter: self.key_parameter(&root.section("keys")),
             client: self.client(&root.section("client")),
@@ -308,6 +311,25 @@ impl Check<'_> {
             self.fault(root.at("data"), Wrong::NotFolder(path.clone()));
         }
         path
+    }
+
+    /// A reference to a URL, or a URL without a password.
+    fn store(&mut self, root: &Section<'_>) -> StoreUrl {
+        let section = root.section("store");
+        let file = StoreUrl::from(&self.path(root, "data").unwrap_or_default().join(STORE_FILE));
+        let Some(text) = section.text("url") else { return file };
+        let is_literal = Reference::parse(text).is_err();
+        let url = match is_literal {
+            true => Some(text.to_owned()),
+            false => self.secret(&section, "url").map(|url| String::from_utf8_lossy(url.expose()).into_owned()),
+        };
+        let Some(url) = url else { return file };
+        match ServerUrl::parse(&url) {
+            Ok(server) if is_literal && server.has_password() => self.fault(section.at("url"), Wrong::LiteralSecret),
+            Ok(server) => return StoreUrl::Server(server),
+            Err(fault) => self.fault(section.at("url"), fault.into()),
+        }
+        file
     }
 
     fn path(&self, section: &Section<'_>, key: &str) -> Option<PathBuf> {

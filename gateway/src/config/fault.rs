@@ -274,6 +274,9 @@ pub enum Wrong {
     /// A bundle of this machine that would be refused.
     #[error("the bundle would be refused: {0}")]
     Bundle(String),
+    /// No address of a store.
+    #[error("{0}")]
+    StoreUrl(#[from] crate::store::url::UrlFault),
     /// No part of `data`.
     #[error("`{0}` is no path within `data`, such as `acme/rules`")]
     Root(String),

@@ -111,6 +111,7 @@ pub const ROOT: &[Key] = &[
         "./data",
         "Folder of the store, the journal and the audit log. One gateway per folder. Needs a restart.",
     ),
+    key("store", Section(STORE), Usually("{}"), "", "Where keys, tenants, directories and usage are kept."),
     key(
         "threads",
         Int { min: 1, max: 1024 },
@@ -307,6 +308,15 @@ pub const KEYS: &[Key] = &[
         "The same with versions, to change it: new keys use the highest version, old ones keep theirs until they are made anew.",
     ),
 ];
+
+/// Keys of the store.
+pub const STORE: &[Key] = &[key(
+    "url",
+    Text,
+    Means("a SQLite file, `weir.db` in the data folder"),
+    "postgres://weir@localhost/weir?schema=weir",
+    "A PostgreSQL server (15 or later) that several gateways may share; each still has a data folder of its own. One with a password is given by reference, as `env:NAME` or `file:PATH`. Over a network TLS must prove the server, unless `sslmode` says otherwise. Needs a restart.",
+)];
 
 /// Keys of one pepper.
 pub const PEPPER: &[Key] = &[

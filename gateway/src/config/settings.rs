@@ -21,6 +21,7 @@ use crate::limits::rule::RuleSettings;
 use crate::policy::bundle::rule::BundleRule;
 use crate::routing::fair::Priority;
 use crate::routing::queue::QueueRule;
+use crate::store::StoreUrl;
 
 /// A secret that was resolved from its reference. Never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub struct Settings {
     pub admin: AdminSettings,
     /// Folder of the store, the journal and the audit log. Needs a restart to change.
     pub data: PathBuf,
+    /// Where keys, tenants, directories and usage are kept. Needs a restart to change.
+    pub store: StoreUrl,
     /// Worker threads of the data plane. Needs a restart to change.
     pub threads: usize,
     /// Name of the query parameter that may hold an API key; without one a key in a URL is refused.

@@ -17,15 +17,20 @@ use crate::config::settings::Durability;
 use crate::exchange::Outcome;
 use crate::store::projection::{Projected, Projection};
 use crate::store::sqlite::Create;
-use crate::store::{STORE_FILE, Store, StoreError};
+use crate::store::{Store, StoreError, StoreUrl};
 
 /// Opens everything, replays, and returns the writer with nothing left to do.
-pub(super) fn start(data: &Path, durability: Durability, setup: Setup) -> Result<(Writer, Replay), JournalError> {
+pub(super) fn start(
+    data: &Path,
+    store: &StoreUrl,
+    durability: Durability,
+    setup: Setup,
+) -> Result<(Writer, Replay), JournalError> {
     let fail = |source| JournalError::Io { path: data.to_owned(), verb: "opened", source };
     let folder = data.join(JOURNAL_FOLDER);
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(fail)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fail)?;
-    let (projection, known) = runtime.block_on(connect(data))?;
+    let (projection, known) = runtime.block_on(connect(data, store))?;
     let (sink, found) = Sink::open(data, known.audit, setup.audit_bytes).map_err(fail)?;
     let scan = replay::scan(&folder, known.position).map_err(fail)?;
     let oldest = segment::numbers(&folder).map_err(fail)?.first().copied();
@@ -44,6 +49,8 @@ pub(super) fn start(data: &Path, durability: Durability, setup: Setup) -> Result
         written: Default::default(),
         synced: 0,
         projected_at: clock::instant(),
+        away_until: None,
+        patient: false,
         oldest: oldest.unwrap_or(number),
         flush: true,
         buffer: Vec::new(),
@@ -52,10 +59,9 @@ pub(super) fn start(data: &Path, durability: Durability, setup: Setup) -> Result
     Ok((writer, replay))
 }
 
-async fn connect(data: &Path) -> Result<(Projection, Projected), StoreError> {
-    let path = data.join(STORE_FILE);
-    Store::open(&path, Create::IfMissing).await?.close().await;
-    let mut projection = Projection::connect(&path).await?;
+async fn connect(data: &Path, at: &StoreUrl) -> Result<(Projection, Projected), StoreError> {
+    Store::open(at, Create::IfMissing).await?.close().await;
+    let mut projection = Projection::connect(at, data).await?;
     let nothing = Projected { position: Position::default(), audit: Head::GENESIS };
     let known = projection.read().await?.unwrap_or(nothing);
     Ok((projection, known))

@@ -21,6 +21,7 @@ use super::{JournalError, start};
 use crate::bounds::PROJECTION_BATCH;
 use crate::clock;
 use crate::config::settings::Durability;
+use crate::store::{StoreError, StoreUrl};
 
 /// Longest time that an append waits for its sync.
 const SYNC_EVERY: Duration = Duration::from_millis(2);
@@ -28,14 +29,16 @@ const SYNC_EVERY: Duration = Duration::from_millis(2);
 const PROJECT_EVERY: Duration = Duration::from_millis(50);
 /// Between two tries while writes fail.
 const PROBE_EVERY: Duration = Duration::from_millis(100);
+/// Between two tries of a projection while the store's server is away.
+const AWAY_EVERY: Duration = Duration::from_secs(1);
 /// Sleep without any work; whoever adds some wakes the thread.
 const IDLE: Duration = Duration::from_secs(60);
 
 type Ready = oneshot::Sender<Result<(Arc<Shared>, Replay), JournalError>>;
 
 /// The thread's whole life. The data folder's lock is given back when it ends.
-pub(super) fn run(data: &Path, durability: Durability, setup: Setup, lock: File, ready: Ready) {
-    let started = start::start(data, durability, setup);
+pub(super) fn run(data: &Path, store: &StoreUrl, durability: Durability, setup: Setup, lock: File, ready: Ready) {
+    let started = start::start(data, store, durability, setup);
     let (mut writer, replay) = match started {
         Ok(started) => started,
         Err(error) => {
@@ -74,6 +77,10 @@ pub(super) struct Writer {
     pub(super) written: VecDeque<Written>,
     pub(super) synced: u64,
     pub(super) projected_at: Instant,
+    /// The store's server is away: not tried before then. Calls go on while there are places for them.
+    pub(super) away_until: Option<Instant>,
+    /// Whether a server that is away is waited for: while calls run, not at the start and not at the end.
+    pub(super) patient: bool,
     /// Oldest segment that still lies in the folder.
     pub(super) oldest: u64,
     pub(super) flush: bool,
@@ -83,6 +90,7 @@ pub(super) struct Writer {
 impl Writer {
     fn work(&mut self) {
         loop {
+            self.patient = !self.shared.stop.load(Ordering::Acquire);
             let taken = self.take();
             let appended = self.shared.tail.lock().appended;
             let has_work = taken || appended != self.synced;
@@ -198,6 +206,28 @@ impl Writer {
 
     fn project(&mut self) -> Result<(), JournalError> {
         let now = clock::instant();
+        if self.patient && self.away_until.is_some_and(|until| now < until) {
+            return Ok(());
+        }
+        match self.project_due(now) {
+            Err(JournalError::Store(StoreError::Away(error))) if self.patient => {
+                if self.away_until.replace(clock::instant().checked_add(AWAY_EVERY).unwrap_or(now)).is_none() {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::error!(error, "the store's server is away: the journal keeps what it can't take");
+                }
+                Ok(())
+            }
+            Ok(()) => {
+                if self.away_until.take().is_some() {
+                    tracing::info!("the store's server is back");
+                }
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn project_due(&mut self, now: Instant) -> Result<(), JournalError> {
         let is_due = self.flush
             || self.shared.stop.load(Ordering::Acquire)
             || now.saturating_duration_since(self.projected_at) >= PROJECT_EVERY;
@@ -279,6 +309,8 @@ impl Writer {
         }
         let wait = if self.written.is_empty() {
             IDLE
+        } else if let Some(until) = self.away_until {
+            until.saturating_duration_since(clock::instant())
         } else {
             PROJECT_EVERY.saturating_sub(clock::instant().saturating_duration_since(self.projected_at))
         };

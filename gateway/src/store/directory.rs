@@ -3,10 +3,8 @@
 //! A change is made to the version that was read, or not at all. What a deleted user was called stays, so that nobody
 //! is served under the name until there is such a user again.
 
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
-
-use super::{Store, StoreError, from_sql, to_sql};
+use super::either::{Cells, change, number, on, rows};
+use super::{Store, StoreError, to_sql};
 
 /// Users of one directory, those that were deleted included.
 pub const USERS_MAX: u64 = 100_000;
@@ -74,23 +72,46 @@ pub struct PersonRow {
 }
 
 impl Pick {
-    /// The condition beside that of the tenant, and what is compared. `name` is the column of names.
+    /// The condition beside that of the tenant, and what is compared, `$4`. `name` is the column of names.
     pub(super) fn condition(&self, name: &'static str) -> (&'static str, Option<&str>) {
         match self {
             Self::All => ("", None),
-            Self::Id(id) => (" AND id = ?", Some(id)),
-            Self::Name(text) if name == "user_name" => (" AND user_name = ?", Some(text)),
-            Self::Name(text) => (" AND name = ?", Some(text)),
-            Self::External(text) => (" AND external_id = ?", Some(text)),
+            Self::Id(id) => (" AND id = $4", Some(id)),
+            Self::Name(text) if name == "user_name" => (" AND user_name = $4", Some(text)),
+            Self::Name(text) => (" AND name = $4", Some(text)),
+            Self::External(text) => (" AND external_id = $4", Some(text)),
         }
     }
 }
 
+/// A page of what is picked: `$1` the tenant, `$2` and `$3` the page, `$4` what is compared, if anything is.
+macro_rules! picked {
+    ($at:expr, $sql:expr, $tenant:expr, $limit:expr, $offset:expr, $text:expr) => {
+        match $text {
+            Some(text) => rows!($at, read, sqlx::AssertSqlSafe($sql), $tenant, $limit, $offset, text),
+            None => rows!($at, read, sqlx::AssertSqlSafe($sql), $tenant, $limit, $offset),
+        }
+    };
+}
+
+/// How many are picked.
+macro_rules! counted {
+    ($at:expr, $sql:expr, $tenant:expr, $text:expr) => {
+        match $text {
+            Some(text) => {
+                let sql = $sql.replace("$4", "$2");
+                number!($at, "directory", sqlx::AssertSqlSafe(sql), $tenant, text)
+            }
+            None => number!($at, "directory", sqlx::AssertSqlSafe($sql), $tenant),
+        }
+    };
+}
+pub(super) use {counted, picked};
+
 impl Store {
     /// One integer that moves with every change of a directory.
     pub async fn directory_revision(&self) -> Result<u64, StoreError> {
-        let revision = sqlx::query_scalar("SELECT revision FROM directory_revision").fetch_one(&self.pool).await?;
-        from_sql(revision, "directory_revision.revision")
+        number!(&self.pools, "directory_revision.revision", "SELECT revision FROM directory_revision")
     }
 
     /// Adds a user.
@@ -98,18 +119,17 @@ impl Store {
     /// # Errors
     /// Also [`StoreError::UserExists`] and [`StoreError::DirectoryFull`].
     pub async fn user_insert(&self, tenant: &str, id: &str, user: &UserEntry, now_ms: u64) -> Result<(), StoreError> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        let count = sqlx::query_scalar("SELECT count(*) FROM directory_users WHERE tenant = ?").bind(tenant);
-        let count: i64 = count.fetch_one(&mut *transaction).await?;
-        if from_sql(count, "directory_users")? >= USERS_MAX {
+        let mut tx = self.begin().await?;
+        let count = "SELECT count(*) FROM directory_users WHERE tenant = $1";
+        if number!(tx.conn(), "directory_users", count, tenant)? >= USERS_MAX {
             return Err(StoreError::DirectoryFull(USERS_MAX));
         }
-        let sql = "INSERT INTO directory_users VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1, ?9, ?9, NULL)";
-        let query = sqlx::query(sql).bind(tenant).bind(id).bind(&user.user_name).bind(user.external_id.as_deref());
-        let query = query.bind(i64::from(user.active)).bind(&user.names).bind(&user.facts).bind(&user.document);
-        query.bind(to_sql(now_ms)).execute(&mut *transaction).await.map_err(taken)?;
-        transaction.commit().await?;
-        Ok(())
+        let sql = "INSERT INTO directory_users VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $9, NULL)";
+        let (external, active) = (user.external_id.as_deref(), i64::from(user.active));
+        let UserEntry { user_name, names, facts, document, .. } = user;
+        change!(tx.conn(), sql, tenant, id, user_name, external, active, names, facts, document, to_sql(now_ms))
+            .map_err(taken)?;
+        tx.commit().await
     }
 
     /// Puts another state in the place of a user's; false where the version is another by now, or there is no such
@@ -124,25 +144,27 @@ impl Store {
         user: &UserEntry,
         now_ms: u64,
     ) -> Result<bool, StoreError> {
-        let sql = "UPDATE directory_users SET user_name = ?, external_id = ?, active = ?, names = ?, facts = ?, \
-             document = ?, changed_ms = ?, version = version + 1 \
-             WHERE tenant = ? AND id = ? AND version = ? AND deleted_ms IS NULL";
-        let query = sqlx::query(sql).bind(&user.user_name).bind(user.external_id.as_deref());
-        let query = query.bind(i64::from(user.active)).bind(&user.names).bind(&user.facts).bind(&user.document);
-        let query = query.bind(to_sql(now_ms)).bind(tenant).bind(id).bind(to_sql(version));
-        Ok(query.execute(&self.pool).await.map_err(taken)?.rows_affected() == 1)
+        let sql = "UPDATE directory_users SET user_name = $1, external_id = $2, active = $3, names = $4, facts = $5, \
+             document = $6, changed_ms = $7, version = version + 1 \
+             WHERE tenant = $8 AND id = $9 AND version = $10 AND deleted_ms IS NULL";
+        let (external, active) = (user.external_id.as_deref(), i64::from(user.active));
+        let UserEntry { user_name, names, facts, document, .. } = user;
+        let (now, version) = (to_sql(now_ms), to_sql(version));
+        let done =
+            change!(&self.pools, sql, user_name, external, active, names, facts, document, now, tenant, id, version);
+        Ok(done.map_err(taken)? == 1)
     }
 
     /// Takes a user out, by all but the names; false where there is none.
     pub async fn user_delete(&self, tenant: &str, id: &str, now_ms: u64) -> Result<bool, StoreError> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        let sql = "UPDATE directory_users SET active = 0, facts = '{}', document = '{}', changed_ms = ?1, \
-             deleted_ms = ?1, version = version + 1 WHERE tenant = ?2 AND id = ?3 AND deleted_ms IS NULL";
-        let done = sqlx::query(sql).bind(to_sql(now_ms)).bind(tenant).bind(id).execute(&mut *transaction).await?;
-        let sql = "DELETE FROM directory_members WHERE tenant = ? AND member = ?";
-        sqlx::query(sql).bind(tenant).bind(id).execute(&mut *transaction).await?;
-        transaction.commit().await?;
-        Ok(done.rows_affected() == 1)
+        let mut tx = self.begin().await?;
+        let sql = "UPDATE directory_users SET active = 0, facts = '{}', document = '{}', changed_ms = $1, \
+             deleted_ms = $1, version = version + 1 WHERE tenant = $2 AND id = $3 AND deleted_ms IS NULL";
+        let done = change!(tx.conn(), sql, to_sql(now_ms), tenant, id)?;
+        let sql = "DELETE FROM directory_members WHERE tenant = $1 AND member = $2";
+        change!(tx.conn(), sql, tenant, id)?;
+        tx.commit().await?;
+        Ok(done == 1)
     }
 
     /// Users of a directory, oldest first.
@@ -155,47 +177,43 @@ impl Store {
         let (condition, text) = pick.condition("user_name");
         let sql = format!(
             "SELECT id, document, version, created_ms, changed_ms FROM directory_users \
-             WHERE tenant = ? AND deleted_ms IS NULL{condition} ORDER BY id LIMIT ? OFFSET ?"
+             WHERE tenant = $1 AND deleted_ms IS NULL{condition} ORDER BY id LIMIT $2 OFFSET $3"
         );
-        let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(tenant);
-        let query = if let Some(text) = text { query.bind(text) } else { query };
-        let rows = query.bind(to_sql(limit)).bind(to_sql(offset)).fetch_all(&self.pool).await?;
-        rows.iter().map(read).collect()
+        picked!(&self.pools, sql, tenant, to_sql(limit), to_sql(offset), text)
     }
 
     /// How many users are picked.
     pub async fn users_count(&self, tenant: &str, pick: &Pick) -> Result<u64, StoreError> {
         let (condition, text) = pick.condition("user_name");
-        let sql = format!("SELECT count(*) FROM directory_users WHERE tenant = ? AND deleted_ms IS NULL{condition}");
-        let query = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).bind(tenant);
-        let query = if let Some(text) = text { query.bind(text) } else { query };
-        from_sql(query.fetch_one(&self.pool).await?, "directory_users")
+        let sql = format!("SELECT count(*) FROM directory_users WHERE tenant = $1 AND deleted_ms IS NULL{condition}");
+        counted!(&self.pools, sql, tenant, text)
     }
 
     /// Every user of every directory, as callers are looked up.
     pub async fn people_all(&self) -> Result<Vec<PersonRow>, StoreError> {
-        let sql = "SELECT tenant, id, active, deleted_ms IS NOT NULL, names, facts FROM directory_users";
-        let person = |row: SqliteRow| {
-            Ok(PersonRow {
-                tenant: row.try_get(0)?,
-                id: row.try_get(1)?,
-                active: row.try_get::<i64, _>(2)? != 0,
-                deleted: row.try_get::<i64, _>(3)? != 0,
-                names: row.try_get(4)?,
-                facts: row.try_get(5)?,
-            })
-        };
-        sqlx::query(sql).fetch_all(&self.pool).await?.into_iter().map(person).collect()
+        let sql = "SELECT tenant, id, active, deleted_ms, names, facts FROM directory_users";
+        rows!(&self.pools, person, sql)
     }
 }
 
-pub(super) fn read(row: &SqliteRow) -> Result<ResourceRow, StoreError> {
+fn person(row: &impl Cells) -> Result<PersonRow, StoreError> {
+    Ok(PersonRow {
+        tenant: row.text(0)?,
+        id: row.text(1)?,
+        active: row.int(2)? != 0,
+        deleted: row.int_or(3)?.is_some(),
+        names: row.text(4)?,
+        facts: row.text(5)?,
+    })
+}
+
+pub(super) fn read(row: &impl Cells) -> Result<ResourceRow, StoreError> {
     Ok(ResourceRow {
-        id: row.try_get(0)?,
-        document: row.try_get(1)?,
-        version: from_sql(row.try_get(2)?, "directory.version")?,
-        created_ms: from_sql(row.try_get(3)?, "directory.created_ms")?,
-        changed_ms: from_sql(row.try_get(4)?, "directory.changed_ms")?,
+        id: row.text(0)?,
+        document: row.text(1)?,
+        version: row.count(2, "directory.version")?,
+        created_ms: row.count(3, "directory.created_ms")?,
+        changed_ms: row.count(4, "directory.changed_ms")?,
     })
 }
 
@@ -206,6 +224,3 @@ fn taken(error: sqlx::Error) -> StoreError {
         error => error.into(),
     }
 }
-
-#[cfg(test)]
-mod tests;

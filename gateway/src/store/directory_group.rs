@@ -1,11 +1,9 @@
 //! Groups of directories and their members. A member is a user or a group of the same directory: the tenant is part of
 //! every key, so that no group can reach into another directory.
 
-use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
-
-use super::directory::{Pick, ResourceRow, read};
-use super::{Store, StoreError, from_sql, to_sql};
+use super::directory::{Pick, ResourceRow, counted, picked, read};
+use super::either::{Cells, Conn, change, number, on, rows};
+use super::{Store, StoreError, to_sql};
 
 /// Groups of one directory.
 pub const GROUPS_MAX: u64 = 20_000;
@@ -57,18 +55,16 @@ impl Store {
         group: &GroupEntry,
         now_ms: u64,
     ) -> Result<(), StoreError> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        let count = sqlx::query_scalar("SELECT count(*) FROM directory_groups WHERE tenant = ?").bind(tenant);
-        let count: i64 = count.fetch_one(&mut *transaction).await?;
-        if from_sql(count, "directory_groups")? >= GROUPS_MAX {
+        let mut tx = self.begin().await?;
+        let count = "SELECT count(*) FROM directory_groups WHERE tenant = $1";
+        if number!(tx.conn(), "directory_groups", count, tenant)? >= GROUPS_MAX {
             return Err(StoreError::DirectoryFull(GROUPS_MAX));
         }
-        let query = sqlx::query("INSERT INTO directory_groups VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?6)");
-        let query = query.bind(tenant).bind(id).bind(&group.name).bind(group.external_id.as_deref());
-        query.bind(&group.document).bind(to_sql(now_ms)).execute(&mut *transaction).await?;
-        join(&mut transaction, tenant, id, &group.members).await?;
-        transaction.commit().await?;
-        Ok(())
+        let sql = "INSERT INTO directory_groups VALUES ($1, $2, $3, $4, $5, 1, $6, $6)";
+        let external = group.external_id.as_deref();
+        change!(tx.conn(), sql, tenant, id, &group.name, external, &group.document, to_sql(now_ms))?;
+        join(tx.conn(), tenant, id, &group.members).await?;
+        tx.commit().await
     }
 
     /// Puts another state in the place of a group's; false where the version is another by now, or there is no such
@@ -83,30 +79,30 @@ impl Store {
         group: &GroupEntry,
         now_ms: u64,
     ) -> Result<bool, StoreError> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        let sql = "UPDATE directory_groups SET name = ?, external_id = ?, document = ?, changed_ms = ?, \
-             version = version + 1 WHERE tenant = ? AND id = ? AND version = ?";
-        let query = sqlx::query(sql).bind(&group.name).bind(group.external_id.as_deref()).bind(&group.document);
-        let query = query.bind(to_sql(now_ms)).bind(tenant).bind(id).bind(to_sql(version));
-        if query.execute(&mut *transaction).await?.rows_affected() != 1 {
+        let mut tx = self.begin().await?;
+        let sql = "UPDATE directory_groups SET name = $1, external_id = $2, document = $3, changed_ms = $4, \
+             version = version + 1 WHERE tenant = $5 AND id = $6 AND version = $7";
+        let (external, version) = (group.external_id.as_deref(), to_sql(version));
+        let done =
+            change!(tx.conn(), sql, &group.name, external, &group.document, to_sql(now_ms), tenant, id, version)?;
+        if done != 1 {
             return Ok(false);
         }
-        let sql = "DELETE FROM directory_members WHERE tenant = ? AND parent = ?";
-        sqlx::query(sql).bind(tenant).bind(id).execute(&mut *transaction).await?;
-        join(&mut transaction, tenant, id, &group.members).await?;
-        transaction.commit().await?;
+        let sql = "DELETE FROM directory_members WHERE tenant = $1 AND parent = $2";
+        change!(tx.conn(), sql, tenant, id)?;
+        join(tx.conn(), tenant, id, &group.members).await?;
+        tx.commit().await?;
         Ok(true)
     }
 
     /// Takes a group out, with its memberships; false where there is none.
     pub async fn group_delete(&self, tenant: &str, id: &str) -> Result<bool, StoreError> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        let sql = "DELETE FROM directory_members WHERE tenant = ?1 AND (parent = ?2 OR member = ?2)";
-        sqlx::query(sql).bind(tenant).bind(id).execute(&mut *transaction).await?;
-        let sql = "DELETE FROM directory_groups WHERE tenant = ? AND id = ?";
-        let done = sqlx::query(sql).bind(tenant).bind(id).execute(&mut *transaction).await?;
-        transaction.commit().await?;
-        Ok(done.rows_affected() == 1)
+        let mut tx = self.begin().await?;
+        let sql = "DELETE FROM directory_members WHERE tenant = $1 AND (parent = $2 OR member = $2)";
+        change!(tx.conn(), sql, tenant, id)?;
+        let done = change!(tx.conn(), "DELETE FROM directory_groups WHERE tenant = $1 AND id = $2", tenant, id)?;
+        tx.commit().await?;
+        Ok(done == 1)
     }
 
     /// Groups of a directory, oldest first.
@@ -119,69 +115,55 @@ impl Store {
         let (condition, text) = pick.condition("name");
         let sql = format!(
             "SELECT id, document, version, created_ms, changed_ms FROM directory_groups \
-             WHERE tenant = ?{condition} ORDER BY id LIMIT ? OFFSET ?"
+             WHERE tenant = $1{condition} ORDER BY id LIMIT $2 OFFSET $3"
         );
-        let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(tenant);
-        let query = if let Some(text) = text { query.bind(text) } else { query };
-        let rows = query.bind(to_sql(limit)).bind(to_sql(offset)).fetch_all(&self.pool).await?;
-        rows.iter().map(read).collect()
+        picked!(&self.pools, sql, tenant, to_sql(limit), to_sql(offset), text)
     }
 
     /// How many groups are picked.
     pub async fn groups_count(&self, tenant: &str, pick: &Pick) -> Result<u64, StoreError> {
         let (condition, text) = pick.condition("name");
-        let sql = format!("SELECT count(*) FROM directory_groups WHERE tenant = ?{condition}");
-        let query = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).bind(tenant);
-        let query = if let Some(text) = text { query.bind(text) } else { query };
-        from_sql(query.fetch_one(&self.pool).await?, "directory_groups")
+        let sql = format!("SELECT count(*) FROM directory_groups WHERE tenant = $1{condition}");
+        counted!(&self.pools, sql, tenant, text)
     }
 
     /// Members of a group, as (id, `User` or `Group`).
     pub async fn group_members(&self, tenant: &str, id: &str) -> Result<Vec<(String, String)>, StoreError> {
-        let sql = "SELECT member, kind FROM directory_members WHERE tenant = ? AND parent = ? ORDER BY member";
-        Ok(sqlx::query_as(sql).bind(tenant).bind(id).fetch_all(&self.pool).await?)
+        let sql = "SELECT member, kind FROM directory_members WHERE tenant = $1 AND parent = $2 ORDER BY member";
+        rows!(&self.pools, |row| Ok((row.text(0)?, row.text(1)?)), sql, tenant, id)
     }
 
     /// The groups that a user or group is a member of, as (id, document).
     pub async fn groups_of(&self, tenant: &str, member: &str) -> Result<Vec<(String, String)>, StoreError> {
         let sql = "SELECT id, document FROM directory_members AS m \
              JOIN directory_groups AS g ON g.tenant = m.tenant AND g.id = m.parent \
-             WHERE m.tenant = ? AND m.member = ? ORDER BY id";
-        Ok(sqlx::query_as(sql).bind(tenant).bind(member).fetch_all(&self.pool).await?)
+             WHERE m.tenant = $1 AND m.member = $2 ORDER BY id";
+        rows!(&self.pools, |row| Ok((row.text(0)?, row.text(1)?)), sql, tenant, member)
     }
 
     /// Every group of every directory, and every membership.
     pub async fn groups_all(&self) -> Result<(Vec<GroupRow>, Vec<MemberRow>), StoreError> {
-        let sql = "SELECT tenant, id, document FROM directory_groups";
-        let groups = sqlx::query(sql).fetch_all(&self.pool).await?;
-        let group = |row: SqliteRow| {
-            Ok::<_, StoreError>(GroupRow { tenant: row.try_get(0)?, id: row.try_get(1)?, document: row.try_get(2)? })
-        };
-        let sql = "SELECT tenant, parent, member FROM directory_members";
-        let members = sqlx::query(sql).fetch_all(&self.pool).await?;
-        let member = |row: SqliteRow| {
-            Ok::<_, StoreError>(MemberRow { tenant: row.try_get(0)?, parent: row.try_get(1)?, member: row.try_get(2)? })
-        };
-        Ok((
-            groups.into_iter().map(group).collect::<Result<_, _>>()?,
-            members.into_iter().map(member).collect::<Result<_, _>>()?,
-        ))
+        let groups = rows!(
+            &self.pools,
+            |row| Ok(GroupRow { tenant: row.text(0)?, id: row.text(1)?, document: row.text(2)? }),
+            "SELECT tenant, id, document FROM directory_groups"
+        )?;
+        let members = rows!(
+            &self.pools,
+            |row| Ok(MemberRow { tenant: row.text(0)?, parent: row.text(1)?, member: row.text(2)? }),
+            "SELECT tenant, parent, member FROM directory_members"
+        )?;
+        Ok((groups, members))
     }
 }
 
 /// Makes them members; what kind each is, the directory knows itself.
-async fn join(
-    connection: &mut SqliteConnection,
-    tenant: &str,
-    parent: &str,
-    members: &[String],
-) -> Result<(), StoreError> {
+async fn join(mut at: Conn<'_>, tenant: &str, parent: &str, members: &[String]) -> Result<(), StoreError> {
     let sql = "INSERT INTO directory_members \
-         SELECT tenant, ?1, id, 'User' FROM directory_users WHERE tenant = ?2 AND id = ?3 AND deleted_ms IS NULL \
-         UNION ALL SELECT tenant, ?1, id, 'Group' FROM directory_groups WHERE tenant = ?2 AND id = ?3";
+         SELECT tenant, $1, id, 'User' FROM directory_users WHERE tenant = $2 AND id = $3 AND deleted_ms IS NULL \
+         UNION ALL SELECT tenant, $1, id, 'Group' FROM directory_groups WHERE tenant = $2 AND id = $3";
     for member in members {
-        let query = sqlx::query(sql).bind(parent).bind(tenant).bind(member);
-        if query.execute(&mut *connection).await?.rows_affected() != 1 {
+        if change!(at.again(), sql, parent, tenant, member)? != 1 {
             return Err(StoreError::NoSuchMember);
         }
     }

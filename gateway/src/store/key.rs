@@ -1,9 +1,7 @@
 //! API keys as stored: a keyed hash, never the key. Every change moves the store's revision.
 
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
-
-use super::{Store, StoreError, from_sql, to_sql};
+use super::either::{Cells, change, on, row, rows};
+use super::{Store, StoreError, to_sql};
 use crate::identity::scope::{KeyKind, Scopes};
 
 /// One stored key.
@@ -45,19 +43,45 @@ const SELECT_ALL: &str = "SELECT id, tenant, name, pepper_version, hash, roles, 
      revoked_ms, epoch, kind, scopes, replaces, used_ms FROM keys LEFT JOIN key_uses ON key = id \
      ORDER BY created_ms, id";
 const SELECT_ONE: &str = "SELECT id, tenant, name, pepper_version, hash, roles, models, created_ms, expires_ms, \
-     revoked_ms, epoch, kind, scopes, replaces, used_ms FROM keys LEFT JOIN key_uses ON key = id WHERE id = ?";
-const INSERT: &str = "INSERT INTO keys (id, tenant, name, pepper_version, hash, roles, models, created_ms, expires_ms, \
-     revoked_ms, epoch, kind, scopes, replaces) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+     revoked_ms, epoch, kind, scopes, replaces, used_ms FROM keys LEFT JOIN key_uses ON key = id WHERE id = $1";
+pub(super) const INSERT: &str = "INSERT INTO keys (id, tenant, name, pepper_version, hash, roles, models, created_ms, expires_ms, \
+     revoked_ms, epoch, kind, scopes, replaces) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+
+/// Adds a key through a pool or a connection.
+macro_rules! insert_key {
+    ($at:expr, $row:expr) => {
+        change!(
+            $at,
+            $crate::store::key::INSERT,
+            &$row.id,
+            &$row.tenant,
+            &$row.name,
+            i64::from($row.pepper_version),
+            $row.hash.as_slice(),
+            list(&$row.roles),
+            $row.models.as_deref().map(list),
+            to_sql($row.created_ms),
+            $row.expires_ms.map(to_sql),
+            $row.revoked_ms.map(to_sql),
+            to_sql($row.epoch),
+            $row.kind.name(),
+            scopes_text(&$row.scopes),
+            $row.replaces.as_deref(),
+        )
+        .map_err(|error| taken(error, $row))
+    };
+}
+pub(super) use insert_key;
 
 impl Store {
     /// Adds a key. An id that is taken is an error.
     pub async fn key_insert(&self, row: &KeyRow) -> Result<(), StoreError> {
-        insert(row).execute(&self.pool).await.map_err(|error| taken(error, row)).map(drop)
+        insert_key!(&self.pools, row).map(drop)
     }
 
     /// Every key, revoked ones too, oldest first.
     pub async fn keys_all(&self) -> Result<Vec<KeyRow>, StoreError> {
-        sqlx::query(SELECT_ALL).fetch_all(&self.pool).await?.iter().map(read).collect()
+        rows!(&self.pools, read, SELECT_ALL)
     }
 
     /// The keys of a tenant path and of everything below it, oldest first; all keys where `tenant` is `None`.
@@ -73,38 +97,14 @@ impl Store {
 
     /// One key.
     pub async fn key_get(&self, id: &str) -> Result<Option<KeyRow>, StoreError> {
-        sqlx::query(SELECT_ONE).bind(id).fetch_optional(&self.pool).await?.as_ref().map(read).transpose()
+        row!(&self.pools, read, SELECT_ONE, id)
     }
 
     /// Revokes a key; false where there is none or it was revoked before.
     pub async fn key_revoke(&self, id: &str, now_ms: u64) -> Result<bool, StoreError> {
-        let done = sqlx::query("UPDATE keys SET revoked_ms = ?, epoch = epoch + 1 WHERE id = ? AND revoked_ms IS NULL")
-            .bind(to_sql(now_ms))
-            .bind(id)
-            .execute(&self.pool)
-            .await?;
-        Ok(done.rows_affected() == 1)
+        let sql = "UPDATE keys SET revoked_ms = $1, epoch = epoch + 1 WHERE id = $2 AND revoked_ms IS NULL";
+        Ok(change!(&self.pools, sql, to_sql(now_ms), id)? == 1)
     }
-}
-
-type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
-
-pub(super) fn insert(row: &KeyRow) -> Query<'_> {
-    sqlx::query(INSERT)
-        .bind(&row.id)
-        .bind(&row.tenant)
-        .bind(&row.name)
-        .bind(i64::from(row.pepper_version))
-        .bind(row.hash.as_slice())
-        .bind(list(&row.roles))
-        .bind(row.models.as_deref().map(list))
-        .bind(to_sql(row.created_ms))
-        .bind(row.expires_ms.map(to_sql))
-        .bind(row.revoked_ms.map(to_sql))
-        .bind(to_sql(row.epoch))
-        .bind(row.kind.name())
-        .bind(scopes_text(&row.scopes))
-        .bind(row.replaces.as_deref())
 }
 
 #[allow(clippy::wildcard_enum_match_arm, reason = "the list is sqlx's")]
@@ -124,101 +124,26 @@ pub(super) fn list(items: &[String]) -> String {
     serde_json::Value::from(items).to_string()
 }
 
-fn read(row: &SqliteRow) -> Result<KeyRow, StoreError> {
-    let hash: Vec<u8> = row.try_get(4)?;
-    let models: Option<String> = row.try_get(6)?;
+fn read(row: &impl Cells) -> Result<KeyRow, StoreError> {
     Ok(KeyRow {
-        id: row.try_get(0)?,
-        tenant: row.try_get(1)?,
-        name: row.try_get(2)?,
-        pepper_version: u32::try_from(row.try_get::<i64, _>(3)?)
-            .map_err(|_| StoreError::Broken { column: "keys.pepper_version" })?,
-        hash: hash.try_into().map_err(|_| StoreError::Broken { column: "keys.hash" })?,
-        roles: unlist(row.try_get(5)?, "keys.roles")?,
-        models: models.map(|text| unlist(&text, "keys.models")).transpose()?,
-        created_ms: from_sql(row.try_get(7)?, "keys.created_ms")?,
-        expires_ms: row.try_get::<Option<i64>, _>(8)?.map(|ms| from_sql(ms, "keys.expires_ms")).transpose()?,
-        revoked_ms: row.try_get::<Option<i64>, _>(9)?.map(|ms| from_sql(ms, "keys.revoked_ms")).transpose()?,
-        epoch: from_sql(row.try_get(10)?, "keys.epoch")?,
-        kind: KeyKind::from_name(row.try_get(11)?).ok_or(StoreError::Broken { column: "keys.kind" })?,
-        scopes: serde_json::from_str(row.try_get(12)?).map_err(|_| StoreError::Broken { column: "keys.scopes" })?,
-        replaces: row.try_get(13)?,
-        used_ms: row.try_get::<Option<i64>, _>(14)?.map(|ms| from_sql(ms, "key_uses.used_ms")).transpose()?,
+        id: row.text(0)?,
+        tenant: row.text(1)?,
+        name: row.text(2)?,
+        pepper_version: u32::try_from(row.int(3)?).map_err(|_| StoreError::Broken { column: "keys.pepper_version" })?,
+        hash: row.bytes(4)?.try_into().map_err(|_| StoreError::Broken { column: "keys.hash" })?,
+        roles: unlist(&row.text(5)?, "keys.roles")?,
+        models: row.text_or(6)?.map(|text| unlist(&text, "keys.models")).transpose()?,
+        created_ms: row.count(7, "keys.created_ms")?,
+        expires_ms: row.count_or(8, "keys.expires_ms")?,
+        revoked_ms: row.count_or(9, "keys.revoked_ms")?,
+        epoch: row.count(10, "keys.epoch")?,
+        kind: KeyKind::from_name(&row.text(11)?).ok_or(StoreError::Broken { column: "keys.kind" })?,
+        scopes: serde_json::from_str(&row.text(12)?).map_err(|_| StoreError::Broken { column: "keys.scopes" })?,
+        replaces: row.text_or(13)?,
+        used_ms: row.count_or(14, "key_uses.used_ms")?,
     })
 }
 
 fn unlist(text: &str, column: &'static str) -> Result<Vec<String>, StoreError> {
     serde_json::from_str(text).map_err(|_| StoreError::Broken { column })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::sqlite::Create;
-
-    fn row(id: &str, tenant: &str) -> KeyRow {
-        KeyRow {
-            id: id.to_owned(),
-            tenant: tenant.to_owned(),
-            name: "laptop".to_owned(),
-            pepper_version: 1,
-            hash: [7; 32],
-            roles: vec!["dev".to_owned(), "say \"hi\"".to_owned()],
-            models: Some(vec!["small*".to_owned()]),
-            created_ms: 10,
-            expires_ms: Some(20),
-            revoked_ms: None,
-            epoch: 0,
-            kind: KeyKind::Service,
-            scopes: Scopes { ips: Some(vec!["10.0.0.0/8".to_owned()]), ..Scopes::default() },
-            replaces: None,
-            used_ms: None,
-        }
-    }
-
-    async fn store(folder: &tempfile::TempDir) -> Store {
-        Store::open(&folder.path().join("weir.db"), Create::IfMissing).await.unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_key_comes_back_as_it_was_and_its_id_is_taken() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = store(&folder).await;
-        let mut plain = row("bbbbbbbb", "acme");
-        plain.models = None;
-        plain.expires_ms = None;
-        for key in [row("aaaaaaaa", "acme/re"), plain.clone()] {
-            store.key_insert(&key).await.unwrap();
-            assert_eq!(store.key_get(&key.id).await.unwrap(), Some(key));
-        }
-        let error = store.key_insert(&plain).await.unwrap_err();
-        assert!(matches!(error, StoreError::KeyExists(id) if id == "bbbbbbbb"));
-        assert_eq!(store.key_get("cccccccc").await.unwrap(), None);
-    }
-
-    #[tokio::test]
-    async fn revoking_moves_epoch_and_revision_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = store(&folder).await;
-        store.key_insert(&row("aaaaaaaa", "acme")).await.unwrap();
-        let before = store.revision().await.unwrap();
-        assert!(store.key_revoke("aaaaaaaa", 99).await.unwrap());
-        assert!(!store.key_revoke("aaaaaaaa", 100).await.unwrap());
-        assert!(!store.key_revoke("zzzzzzzz", 100).await.unwrap());
-        let key = store.key_get("aaaaaaaa").await.unwrap().unwrap();
-        assert_eq!((key.revoked_ms, key.epoch), (Some(99), 1));
-        assert_eq!(store.revision().await.unwrap(), before + 1);
-    }
-
-    #[tokio::test]
-    async fn a_list_holds_the_level_and_what_lies_below() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = store(&folder).await;
-        for (id, tenant) in [("aaaaaaaa", "acme/re"), ("bbbbbbbb", "acme/research"), ("cccccccc", "acme/re/x")] {
-            store.key_insert(&row(id, tenant)).await.unwrap();
-        }
-        let ids = |rows: Vec<KeyRow>| rows.into_iter().map(|row| row.id).collect::<Vec<_>>();
-        assert_eq!(ids(store.key_list(Some("acme/re")).await.unwrap()), ["aaaaaaaa", "cccccccc"]);
-        assert_eq!(ids(store.key_list(None).await.unwrap()).len(), 3);
-    }
 }

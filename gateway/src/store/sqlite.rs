@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -15,13 +15,6 @@ const CONNECTIONS_MAX: u32 = 4;
 /// Wait for another process's write lock.
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 
-/// An open store. Cloning shares the connections.
-#[derive(Debug, Clone)]
-pub struct Store {
-    pub(super) pool: SqlitePool,
-    path: PathBuf,
-}
-
 /// What to do where there is no file yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Create {
@@ -31,35 +24,25 @@ pub enum Create {
     Never,
 }
 
-impl Store {
-    /// Opens the store of a data folder or a file path, and brings its schema up to date.
-    pub async fn open(path: &Path, create: Create) -> Result<Self, StoreError> {
-        prepare(path, create)?;
-        let options = options(path);
-        let mut first = options.connect().await?;
-        migrate(&mut first).await?;
-        first.close().await?;
-        let pool = SqlitePoolOptions::new()
-            .max_connections(CONNECTIONS_MAX)
-            .test_before_acquire(false)
-            .connect_lazy_with(options);
-        Ok(Self { pool, path: path.to_owned() })
-    }
+/// Opens a file and brings its schema up to date.
+pub(super) async fn open(path: &Path, create: Create) -> Result<SqlitePool, StoreError> {
+    prepare(path, create)?;
+    let options = options(path);
+    let mut first = options.connect().await?;
+    migrate(&mut first).await?;
+    first.close().await?;
+    let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).test_before_acquire(false);
+    Ok(pool.connect_lazy_with(options))
+}
 
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Closes every connection; the last one to close folds the write-ahead log into the file.
-    pub async fn close(&self) {
-        self.pool.close().await;
-    }
-
-    /// One integer that moves with every change of a key. Gateways poll it.
-    pub async fn revision(&self) -> Result<u64, StoreError> {
-        let revision = sqlx::query_scalar("SELECT revision FROM revision").fetch_one(&self.pool).await?;
-        super::from_sql(revision, "revision.revision")
+/// What an error is, by SQLite's primary result code: the low byte of the extended one.
+pub(super) fn kind(code: Option<&str>) -> fn(sqlx::Error) -> StoreError {
+    match code.and_then(|code| code.parse::<i64>().ok()).map(|code| code & 0xff) {
+        Some(13) => StoreError::Full,
+        Some(8) => StoreError::ReadOnly,
+        Some(5 | 6) => StoreError::Busy,
+        Some(11 | 26) => StoreError::Damaged,
+        Some(_) | None => StoreError::Sql,
     }
 }
 
@@ -116,19 +99,11 @@ async fn version(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
 }
 
 #[cfg(test)]
-impl Store {
-    /// Changes the store behind everybody's back.
-    pub(crate) async fn execute(&self, sql: &'static str) {
-        sqlx::raw_sql(sql).execute(&self.pool).await.unwrap();
-    }
-}
-
-#[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::store::STORE_FILE;
+    use crate::store::{STORE_FILE, Store};
 
     #[tokio::test]
     async fn a_store_is_private_and_opens_twice() {
@@ -158,7 +133,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(STORE_FILE);
         let store = Store::open(&path, Create::IfMissing).await.unwrap();
-        sqlx::raw_sql("PRAGMA user_version = 999").execute(&store.pool).await.unwrap();
+        store.execute("PRAGMA user_version = 999").await;
         store.close().await;
         let error = Store::open(&path, Create::IfMissing).await.unwrap_err();
         assert!(matches!(error, StoreError::Newer { found: 999, .. }), "{error}");

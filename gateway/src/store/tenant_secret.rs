@@ -1,9 +1,7 @@
 //! Secrets of tenants as stored: sealed, never in the clear.
 
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
-
-use super::{Store, StoreError, from_sql, to_sql};
+use super::either::{Cells, change, on, row, rows};
+use super::{Store, StoreError, to_sql};
 
 /// One stored secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,46 +21,38 @@ pub struct SecretRow {
 impl Store {
     /// Adds a secret or puts it in the place of the one of that name.
     pub async fn secret_set(&self, row: &SecretRow) -> Result<(), StoreError> {
-        let sql = "INSERT INTO tenant_secrets VALUES (?, ?, ?, ?, ?) ON CONFLICT (tenant, name) DO UPDATE SET \
+        let sql = "INSERT INTO tenant_secrets VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant, name) DO UPDATE SET \
              version = excluded.version, sealed = excluded.sealed, changed_ms = excluded.changed_ms";
-        sqlx::query(sql)
-            .bind(&row.tenant)
-            .bind(&row.name)
-            .bind(i64::from(row.version))
-            .bind(&row.sealed)
-            .bind(to_sql(row.changed_ms))
-            .execute(&self.pool)
-            .await?;
+        let (version, changed_ms) = (i64::from(row.version), to_sql(row.changed_ms));
+        change!(&self.pools, sql, &row.tenant, &row.name, version, &row.sealed, changed_ms)?;
         Ok(())
     }
 
     /// Every secret, by tenant and name.
     pub async fn secrets_all(&self) -> Result<Vec<SecretRow>, StoreError> {
         let sql = "SELECT tenant, name, version, sealed, changed_ms FROM tenant_secrets ORDER BY tenant, name";
-        sqlx::query(sql).fetch_all(&self.pool).await?.iter().map(read).collect()
+        rows!(&self.pools, read, sql)
     }
 
     /// One secret.
     pub async fn secret_get(&self, tenant: &str, name: &str) -> Result<Option<SecretRow>, StoreError> {
-        let sql = "SELECT tenant, name, version, sealed, changed_ms FROM tenant_secrets WHERE tenant = ? AND name = ?";
-        let row = sqlx::query(sql).bind(tenant).bind(name).fetch_optional(&self.pool).await?;
-        row.as_ref().map(read).transpose()
+        let sql =
+            "SELECT tenant, name, version, sealed, changed_ms FROM tenant_secrets WHERE tenant = $1 AND name = $2";
+        row!(&self.pools, read, sql, tenant, name)
     }
 
     /// Takes a secret out; false where there is none.
     pub async fn secret_remove(&self, tenant: &str, name: &str) -> Result<bool, StoreError> {
-        let query = sqlx::query("DELETE FROM tenant_secrets WHERE tenant = ? AND name = ?").bind(tenant).bind(name);
-        Ok(query.execute(&self.pool).await?.rows_affected() == 1)
+        Ok(change!(&self.pools, "DELETE FROM tenant_secrets WHERE tenant = $1 AND name = $2", tenant, name)? == 1)
     }
 }
 
-fn read(row: &SqliteRow) -> Result<SecretRow, StoreError> {
-    let version: i64 = row.try_get(2)?;
+fn read(row: &impl Cells) -> Result<SecretRow, StoreError> {
     Ok(SecretRow {
-        tenant: row.try_get(0)?,
-        name: row.try_get(1)?,
-        version: u32::try_from(version).map_err(|_| StoreError::Broken { column: "tenant_secrets.version" })?,
-        sealed: row.try_get(3)?,
-        changed_ms: from_sql(row.try_get(4)?, "tenant_secrets.changed_ms")?,
+        tenant: row.text(0)?,
+        name: row.text(1)?,
+        version: u32::try_from(row.int(2)?).map_err(|_| StoreError::Broken { column: "tenant_secrets.version" })?,
+        sealed: row.bytes(3)?,
+        changed_ms: row.count(4, "tenant_secrets.changed_ms")?,
     })
 }

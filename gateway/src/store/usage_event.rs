@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
+use super::either::{Cells, on, rows};
 use super::usage::UsageFilter;
-use super::{Store, StoreError, from_sql, to_sql};
+use super::{Store, StoreError, to_sql};
 
 /// Rows of one page at most: some 500 bytes each.
 pub const PAGE_ROWS: u32 = 1_000;
@@ -115,59 +114,53 @@ impl Store {
         after: Option<EventId>,
     ) -> Result<Vec<UsageEvent>, StoreError> {
         let (call, attempt) = after.map_or((Uuid::nil(), -1), |id| (id.call, i64::from(id.attempt)));
-        let rows = sqlx::query(PAGE)
-            .bind(to_sql(filter.since_ms.unwrap_or(0)))
-            .bind(filter.until_ms.map_or(i64::MAX, to_sql))
-            .bind(filter.tenant.as_deref())
-            .bind(call.as_bytes().to_vec())
-            .bind(attempt)
-            .bind(i64::from(PAGE_ROWS))
-            .fetch_all(&self.pool)
-            .await?;
-        rows.iter().map(event).collect()
+        let since = to_sql(filter.since_ms.unwrap_or(0));
+        let until = filter.until_ms.map_or(i64::MAX, to_sql);
+        let (tenant, call) = (filter.tenant.as_deref(), call.as_bytes().to_vec());
+        rows!(&self.pools, event, PAGE, since, until, tenant, call, attempt, i64::from(PAGE_ROWS))
     }
 }
 
-fn event(row: &SqliteRow) -> Result<UsageEvent, StoreError> {
+fn event(row: &impl Cells) -> Result<UsageEvent, StoreError> {
     let broken = |column| StoreError::Broken { column };
     let small = |column: &'static str, value: Option<i64>| {
         value.map(|value| u32::try_from(value).map_err(|_| broken(column))).transpose()
     };
-    let call: Vec<u8> = row.try_get("call")?;
-    let buckets: String = row.try_get("buckets")?;
+    let call = row.bytes("call")?;
+    let buckets = row.text("buckets")?;
     Ok(UsageEvent {
         event: EventId {
             call: Uuid::from_slice(&call).map_err(|_| broken("usage.call"))?,
-            attempt: u16::try_from(row.try_get::<i64, _>("attempt")?).map_err(|_| broken("usage.attempt"))?,
+            attempt: u16::try_from(row.int("attempt")?).map_err(|_| broken("usage.attempt"))?,
         },
-        kind: row.try_get("kind")?,
-        corrects: row.try_get("corrects")?,
-        at_ms: from_sql(row.try_get("at_ms")?, "usage.at_ms")?,
-        tenant: row.try_get("tenant")?,
-        key: row.try_get("key")?,
-        end_user: row.try_get("end_user")?,
-        endpoint: row.try_get("endpoint")?,
-        model: row.try_get("model")?,
-        deployment: row.try_get("deployment")?,
-        provider: row.try_get("provider")?,
-        upstream_model: row.try_get("upstream_model")?,
-        region: row.try_get("region")?,
-        status: u16::try_from(row.try_get::<i64, _>("status")?).map_err(|_| broken("usage.status"))?,
-        outcome: row.try_get("outcome")?,
-        reason: row.try_get("reason")?,
-        input_tokens: from_sql(row.try_get("input_tokens")?, "usage.input_tokens")?,
-        output_tokens: from_sql(row.try_get("output_tokens")?, "usage.output_tokens")?,
-        source: row.try_get("source")?,
-        tier: row.try_get("tier")?,
+        kind: row.text("kind")?,
+        corrects: row.text_or("corrects")?,
+        at_ms: row.count("at_ms", "usage.at_ms")?,
+        tenant: row.text("tenant")?,
+        key: row.text("key")?,
+        end_user: row.text_or("end_user")?,
+        endpoint: row.text("endpoint")?,
+        model: row.text("model")?,
+        deployment: row.text("deployment")?,
+        provider: row.text("provider")?,
+        upstream_model: row.text("upstream_model")?,
+        region: row.text_or("region")?,
+        status: u16::try_from(row.int("status")?).map_err(|_| broken("usage.status"))?,
+        outcome: row.text("outcome")?,
+        reason: row.text_or("reason")?,
+        input_tokens: row.count("input_tokens", "usage.input_tokens")?,
+        output_tokens: row.count("output_tokens", "usage.output_tokens")?,
+        source: row.text("source")?,
+        tier: row.text("tier")?,
         buckets: serde_json::from_str(&buckets).map_err(|_| broken("usage.buckets"))?,
-        pricing: row.try_get("pricing")?,
-        cost_nano: row.try_get("cost_nano")?,
-        list_nano: row.try_get("list_nano")?,
-        provider_cost_nano: row.try_get("provider_cost_nano")?,
-        price_version: row.try_get("price_version")?,
-        queue_ms: small("usage.queue_ms", row.try_get("queue_ms")?)?,
-        first_token_ms: small("usage.first_token_ms", row.try_get("first_token_ms")?)?,
-        total_ms: small("usage.total_ms", Some(row.try_get("total_ms")?))?.unwrap_or(0),
-        finish_reason: row.try_get("finish_reason")?,
+        pricing: row.text("pricing")?,
+        cost_nano: row.int("cost_nano")?,
+        list_nano: row.int("list_nano")?,
+        provider_cost_nano: row.int_or("provider_cost_nano")?,
+        price_version: row.text("price_version")?,
+        queue_ms: small("usage.queue_ms", row.int_or("queue_ms")?)?,
+        first_token_ms: small("usage.first_token_ms", row.int_or("first_token_ms")?)?,
+        total_ms: small("usage.total_ms", Some(row.int("total_ms")?))?.unwrap_or(0),
+        finish_reason: row.text_or("finish_reason")?,
     })
 }

@@ -53,6 +53,8 @@ pub(super) fn failed(error: StoreError) -> ScimFault {
         | StoreError::ReadOnly(_)
         | StoreError::Busy(_)
         | StoreError::Damaged(_)
+        | StoreError::Away(_)
+        | StoreError::NodeTaken(_)
         | StoreError::Sql(_)
         | StoreError::Io(_) => {
             tracing::error!(%error, "a directory could not be read or written");

@@ -9,9 +9,9 @@ use crate::cli::place::PlaceError;
 use crate::config::{self, Settings};
 use crate::identity::TenantPath;
 use crate::identity::sealed::{MasterKeys, SECRET_BYTES_MAX, SealFault};
+use crate::store::Store;
 use crate::store::sqlite::Create;
 use crate::store::tenant_secret::SecretRow;
-use crate::store::{STORE_FILE, Store};
 
 /// Bytes of a secret's name at most.
 const NAME_BYTES_MAX: usize = 64;
@@ -110,7 +110,7 @@ pub async fn run(args: &SecretArgs, now_ms: u64, out: &mut (dyn Write + Send)) -
 
 async fn open(args: &ConfigArgs) -> Result<(Settings, Store), TenantError> {
     let settings = config::load(&args.config).map_err(PlaceError::from)?.settings;
-    let store = Store::open(&settings.data.join(STORE_FILE), Create::IfMissing).await?;
+    let store = Store::open(&settings.store, Create::IfMissing).await?;
     Ok((settings, store))
 }
 

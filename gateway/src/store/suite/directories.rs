@@ -1,6 +1,9 @@
-use super::*;
+//! Directories.
+
+use super::Place;
+use crate::store::StoreError;
+use crate::store::directory::{Pick, UserEntry};
 use crate::store::directory_group::GroupEntry;
-use crate::store::sqlite::Create;
 
 fn user(name: &str) -> UserEntry {
     UserEntry {
@@ -22,14 +25,8 @@ fn group(members: &[&str]) -> GroupEntry {
     }
 }
 
-async fn store(folder: &tempfile::TempDir) -> Store {
-    Store::open(&folder.path().join("weir.db"), Create::IfMissing).await.unwrap()
-}
-
-#[tokio::test]
-async fn a_change_is_made_to_the_version_that_was_read_or_not_at_all() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(&folder).await;
+pub(super) async fn a_change_is_made_to_the_version_that_was_read_or_not_at_all(at: &Place) {
+    let store = &at.store;
     store.user_insert("acme", "u1", &user("ada"), 5).await.unwrap();
     assert!(store.user_replace("acme", ("u1", 1), &user("eve"), 6).await.unwrap());
     assert!(!store.user_replace("acme", ("u1", 1), &user("bob"), 7).await.unwrap());
@@ -41,10 +38,8 @@ async fn a_change_is_made_to_the_version_that_was_read_or_not_at_all() {
     store.user_insert("globex", "u2", &user("eve"), 8).await.unwrap();
 }
 
-#[tokio::test]
-async fn what_is_deleted_is_gone_but_its_names_and_the_name_is_free() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(&folder).await;
+pub(super) async fn what_is_deleted_is_gone_but_its_names_and_the_name_is_free(at: &Place) {
+    let store = &at.store;
     store.user_insert("acme", "u1", &user("ada"), 5).await.unwrap();
     store.group_insert("acme", "g1", &group(&["u1"]), 5).await.unwrap();
     let before = store.directory_revision().await.unwrap();
@@ -65,10 +60,8 @@ async fn what_is_deleted_is_gone_but_its_names_and_the_name_is_free() {
     assert_eq!(events, expected.map(|(event, key)| (event.to_owned(), key.to_owned())));
 }
 
-#[tokio::test]
-async fn nothing_of_another_tenant_is_seen_changed_or_joined() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(&folder).await;
+pub(super) async fn nothing_of_another_tenant_is_seen_changed_or_joined(at: &Place) {
+    let store = &at.store;
     store.user_insert("acme", "u1", &user("ada"), 5).await.unwrap();
     store.group_insert("acme", "g1", &group(&["u1"]), 5).await.unwrap();
     for tenant in ["globex", "acme/re", "acm", ""] {
