@@ -23,6 +23,8 @@ pub mod settle;
 pub mod store;
 pub mod usage;
 
+pub mod finance;
+
 pub mod admin;
 pub mod cli;
 pub mod config;

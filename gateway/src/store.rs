@@ -18,6 +18,8 @@ pub mod pepper;
 mod postgres;
 mod postgres_schema;
 pub mod projection;
+pub mod rollup;
+mod rollup_schema;
 mod schema;
 pub mod sqlite;
 pub mod tenant;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::{Extension, Json};
+use chrono_tz::Tz;
 use clap::ValueEnum;
 use serde::Deserialize;
 use serde_json::Value;
@@ -13,27 +14,69 @@ use super::AdminError;
 use super::action::Action;
 use super::authority::{Authority, Resource};
 use crate::audit::verify::audit_verify_on;
+use crate::finance::report::{By, Level, ReportOf, usage_report};
 use crate::identity::TenantPath;
 use crate::running::Running;
-use crate::store::usage::{GroupBy, UsageFilter};
-use crate::usage::query::usage_report;
+use crate::store::rollup::RollupFilter;
 
 /// What a report is to show.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct UsageQuery {
     by: Option<String>,
+    level: Option<String>,
+    zone: Option<String>,
     since_ms: Option<u64>,
     until_ms: Option<u64>,
     tenant: Option<TenantPath>,
+    key: Option<String>,
+    model: Option<String>,
+    upstream_model: Option<String>,
+    provider: Option<String>,
+    deployment: Option<String>,
+    tier: Option<String>,
 }
 
-fn not_a_group(by: &str) -> String {
-    let names: Vec<String> = GroupBy::value_variants()
-        .iter()
-        .filter_map(|by| Some(format!("`{}`", by.to_possible_value()?.get_name())))
-        .collect();
-    format!("`{by}` is none of {}", names.join(", "))
+/// One of a closed set of names.
+pub(crate) fn one_of<T: ValueEnum>(name: &str) -> Result<T, AdminError> {
+    T::from_str(name, true).map_err(|_| {
+        let known = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+        let names: Vec<String> = known.map(|known| format!("`{}`", known.get_name())).collect();
+        AdminError::bad(format!("`{name}` is none of {}", names.join(", ")))
+    })
+}
+
+/// A time zone by its name.
+pub(crate) fn zone(name: Option<&str>) -> Result<Tz, AdminError> {
+    let name = name.unwrap_or("UTC");
+    name.parse().map_err(|_| AdminError::bad(format!("`{name}` is no time zone such as `Europe/Berlin`")))
+}
+
+impl UsageQuery {
+    /// The question, within what the administrator may see.
+    fn question(self, authority: &Authority) -> Result<ReportOf, AdminError> {
+        if let Some(tenant) = &self.tenant {
+            authority.may(Action::UsageRead, &Resource::of(tenant))?;
+        }
+        let tenant = self.tenant.as_ref().or(authority.scope()).map(|tenant| tenant.as_str().to_owned());
+        let by = self.by.as_deref().unwrap_or("tenant").split(',').map(one_of::<By>).collect::<Result<_, _>>()?;
+        Ok(ReportOf {
+            by,
+            level: self.level.as_deref().map_or(Ok(Level::User), one_of)?,
+            zone: zone(self.zone.as_deref())?,
+            since_ms: self.since_ms,
+            until_ms: self.until_ms,
+            filter: RollupFilter {
+                tenant,
+                key: self.key,
+                model: self.model,
+                upstream_model: self.upstream_model,
+                provider: self.provider,
+                deployment: self.deployment,
+                tier: self.tier,
+            },
+        })
+    }
 }
 
 pub(crate) async fn usage(
@@ -42,14 +85,11 @@ pub(crate) async fn usage(
     query: Result<Query<UsageQuery>, QueryRejection>,
 ) -> Result<Json<Value>, AdminError> {
     let Query(query) = query.map_err(|error| AdminError::unread(error.status(), error.body_text()))?;
-    let by = query.by.as_deref().unwrap_or("tenant");
-    let by = GroupBy::from_str(by, true).map_err(|_| AdminError::bad(not_a_group(by)))?;
-    if let Some(tenant) = &query.tenant {
-        authority.may(Action::UsageRead, &Resource::of(tenant))?;
-    }
-    let tenant = query.tenant.as_ref().or(authority.scope()).map(|tenant| tenant.as_str().to_owned());
-    let filter = UsageFilter { since_ms: query.since_ms, until_ms: query.until_ms, tenant };
-    let report = usage_report(&running.store, by, &filter).await.map_err(AdminError::fault)?;
+    let question = query.question(&authority)?;
+    let report = usage_report(&running.store, &question).await.map_err(|error| match error.is_the_askers() {
+        true => AdminError::bad(error),
+        false => AdminError::fault(error),
+    })?;
     serde_json::to_value(report).map(Json).map_err(AdminError::fault)
 }
 

@@ -1,16 +1,14 @@
-//! `weir usage report`: what was used and what it cost, from the store, also while a gateway runs.
+//! `weir usage`: what was used, what it cost, and what finance makes of it; also while a gateway runs.
+
+pub mod report;
+mod rows;
 
 use std::io::Write;
 
 use super::place::{Place, PlaceError};
-use super::when::When;
-use crate::identity::TenantPath;
+use crate::finance::report::ReportError;
 use crate::store::sqlite::Create;
-use crate::store::usage::{GroupBy, UsageFilter, UsageSum};
 use crate::store::{Store, StoreError};
-use crate::usage::query::{UsageReport, dollars, usage_report};
-
-mod rows;
 
 pub use rows::RowsArgs;
 
@@ -26,32 +24,9 @@ pub struct UsageArgs {
 #[derive(Debug, clap::Subcommand)]
 pub enum UsageCommand {
     /// Sum tokens and cost up
-    Report(ReportArgs),
+    Report(report::ReportArgs),
     /// Print every row of the ledger as a line of JSON
     Rows(RowsArgs),
-}
-
-/// Arguments of `weir usage report`.
-#[derive(Debug, clap::Args)]
-pub struct ReportArgs {
-    /// Where the store is
-    #[command(flatten)]
-    pub place: Place,
-    /// What to sum up by
-    #[arg(long, value_enum, default_value_t = GroupBy::Tenant)]
-    pub by: GroupBy,
-    /// Only this tenant and below
-    #[arg(long, value_name = "PATH", value_parser = TenantPath::parse)]
-    pub tenant: Option<TenantPath>,
-    /// Only calls from then on: a date, a time (UTC), or an age such as 24h
-    #[arg(long, value_name = "WHEN")]
-    pub since: Option<When>,
-    /// Only calls before then
-    #[arg(long, value_name = "WHEN")]
-    pub until: Option<When>,
-    /// One JSON object; money in whole nano-dollars
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// Why a usage command failed.
@@ -63,6 +38,9 @@ pub enum UsageError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// There is no such report.
+    #[error(transparent)]
+    Report(#[from] ReportError),
     /// The output can't be written.
     #[error("the output can't be written")]
     Output(#[from] std::io::Error),
@@ -80,44 +58,13 @@ impl UsageError {
 
 /// Runs a usage command; `now_ms` is Unix time.
 pub async fn run(args: &UsageArgs, now_ms: u64, out: &mut (dyn Write + Send)) -> Result<(), UsageError> {
-    let args = match &args.command {
-        UsageCommand::Report(args) => args,
-        UsageCommand::Rows(args) => return rows::run(args, now_ms, out).await,
-    };
-    let filter = UsageFilter {
-        since_ms: args.since.map(|when| when.ms(now_ms)),
-        until_ms: args.until.map(|when| when.ms(now_ms)),
-        tenant: args.tenant.as_ref().map(|tenant| tenant.as_str().to_owned()),
-    };
-    let store = Store::open(&args.place.store()?, Create::Never).await?;
-    let report = usage_report(&store, args.by, &filter).await;
-    store.close().await;
-    let report = report?;
-    if args.json {
-        writeln!(out, "{}", serde_json::to_string(&report)?)?;
-    } else {
-        table(&report, out)?;
+    match &args.command {
+        UsageCommand::Report(args) => report::run(args, now_ms, out).await,
+        UsageCommand::Rows(args) => rows::run(args, now_ms, out).await,
     }
-    Ok(())
 }
 
-fn table(report: &UsageReport, out: &mut (dyn Write + Send)) -> std::io::Result<()> {
-    if report.rows.is_empty() {
-        return writeln!(out, "no usage");
-    }
-    let width = report.rows.iter().map(|row| row.group.len()).max().unwrap_or(0).max(report.by.len()).max(5);
-    let (by, head) = (report.by, ["calls", "attempts", "input", "output", "estimated", "dollars"]);
-    let [calls, attempts, input, output, estimated, cost] = head;
-    writeln!(out, "{by:width$} {calls:>8} {attempts:>8} {input:>12} {output:>12} {estimated:>9} {cost:>18}")?;
-    for row in &report.rows {
-        line(width, &row.group, row, out)?;
-    }
-    line(width, "total", &report.total, out)
-}
-
-fn line(width: usize, name: &str, row: &UsageSum, out: &mut (dyn Write + Send)) -> std::io::Result<()> {
-    let UsageSum { calls, attempts, input_tokens, output_tokens, estimated, cost_nano, .. } = row;
-    let cost = dollars(*cost_nano);
-    let tokens = format!("{input_tokens:>12} {output_tokens:>12}");
-    writeln!(out, "{name:width$} {calls:>8} {attempts:>8} {tokens} {estimated:>9} {cost:>18}")
+/// The store of a place, which must be there.
+async fn opened(place: &Place) -> Result<Store, UsageError> {
+    Ok(Store::open(&place.store()?, Create::Never).await?)
 }

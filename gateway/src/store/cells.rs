@@ -94,13 +94,26 @@ pub(super) struct Table<const N: usize> {
 }
 
 impl<const N: usize> Table<N> {
-    /// The statements for a table with these columns.
+    /// The statements for a table with these columns: what is there already stays.
     pub(super) fn new(name: &'static str, columns: [(&'static str, Holds); N]) -> Self {
+        Self::with(name, columns, "DO NOTHING")
+    }
+
+    /// The statements for a table of sums, whose first `keys` columns say of what: they are added to what is there.
+    pub(super) fn adding(name: &'static str, columns: [(&'static str, Holds); N], keys: usize) -> Self {
+        let (of, sums) = columns.split_at_checked(keys).unwrap_or((&columns, &[]));
+        let of: Vec<&str> = of.iter().map(|(name, _)| *name).collect();
+        let sums: Vec<String> =
+            sums.iter().map(|(sum, _)| format!("{sum} = {name}.{sum} + excluded.{sum}")).collect();
+        Self::with(name, columns, &format!("({}) DO UPDATE SET {}", of.join(", "), sums.join(", ")))
+    }
+
+    fn with(name: &'static str, columns: [(&'static str, Holds); N], conflict: &str) -> Self {
         let names = columns.map(|(name, _)| name).join(", ");
         let row = format!("({})", ["?"; N].join(","));
         let block = |rows: usize| {
             let rows = vec![row.as_str(); rows].join(",");
-            format!("INSERT INTO {name} ({names}) VALUES {rows} ON CONFLICT DO NOTHING")
+            format!("INSERT INTO {name} ({names}) VALUES {rows} ON CONFLICT {conflict}")
         };
         let array = |(at, (_, holds)): (usize, &(&str, Holds))| {
             let of = match holds {
@@ -111,8 +124,8 @@ impl<const N: usize> Table<N> {
             format!("${}::{of}[]", at.saturating_add(1))
         };
         let arrays: Vec<String> = columns.iter().enumerate().map(array).collect();
-        let arrays =
-            format!("INSERT INTO {name} ({names}) SELECT * FROM unnest({}) ON CONFLICT DO NOTHING", arrays.join(", "));
+        let arrays = arrays.join(", ");
+        let arrays = format!("INSERT INTO {name} ({names}) SELECT * FROM unnest({arrays}) ON CONFLICT {conflict}");
         Self { columns, blocks: BLOCKS.map(block), arrays }
     }
 

@@ -17,8 +17,10 @@ pub struct Totals {
 /// One row of a usage report: sums over a group.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
 pub struct UsageSum {
-    /// The group: a tenant path, a key's id, a model, a day (UTC), a call's id.
+    /// The group: a tenant path, a key's id, a model, a day, a call's id; several joined by spaces.
     pub group: String,
+    /// Its parts, one for each thing that is summed by.
+    pub groups: Vec<String>,
     /// Calls that reached an upstream.
     pub calls: u64,
     /// Attempts of these calls.
@@ -168,6 +170,7 @@ fn totals(row: &impl Cells) -> Result<Totals, StoreError> {
 fn sum(row: &impl Cells) -> Result<UsageSum, StoreError> {
     Ok(UsageSum {
         group: row.text(0)?,
+        groups: Vec::new(),
         calls: row.count(1, "usage.call")?,
         attempts: row.count(2, "usage.attempt")?,
         input_tokens: row.count(3, "usage.input_tokens")?,

@@ -3,7 +3,8 @@
 use std::sync::LazyLock;
 
 use super::cells::{Cell, Holds, Table};
-use super::either::Conn;
+use super::either::{Conn, change, on};
+use super::rollup::add::Batch;
 use super::{StoreError, to_sql};
 use crate::exchange::{Attempt, UsageSource};
 use crate::journal::Closing;
@@ -50,11 +51,29 @@ const COLUMNS: [(&str, Holds); 35] = [
 
 static TABLE: LazyLock<Table<{ COLUMNS.len() }>> = LazyLock::new(|| Table::new("usage", COLUMNS));
 
-/// Writes every attempt of the closings that is not there yet.
-pub(super) async fn insert<'a>(at: Conn<'_>, closings: impl Iterator<Item = &'a Closing>) -> Result<(), StoreError> {
+/// Writes every attempt of the closings that is not there yet, and adds those to the ledger's sums.
+pub(super) async fn insert<'a>(
+    mut at: Conn<'_>,
+    closings: impl Iterator<Item = &'a Closing>,
+) -> Result<(), StoreError> {
     let attempts = closings.flat_map(|closing| closing.attempts.iter().map(move |attempt| (closing, attempt)));
-    let rows: Vec<_> = attempts.map(|(closing, attempt)| cells(closing, attempt)).collect();
-    TABLE.insert(at, &rows).await.map(drop)
+    let mut attempts: Vec<_> = attempts.collect();
+    let rows: Vec<_> = attempts.iter().map(|(closing, attempt)| cells(closing, attempt)).collect();
+    change!(at.again(), "SAVEPOINT usage_rows")?;
+    let written = TABLE.insert(at.again(), &rows).await?;
+    if written < u64::try_from(rows.len()).unwrap_or(u64::MAX) {
+        // Some were there already, which is rare: one by one, so that it is known which.
+        change!(at.again(), "ROLLBACK TO SAVEPOINT usage_rows")?;
+        let mut new = Vec::new();
+        for (attempt, row) in attempts.iter().zip(&rows) {
+            if TABLE.insert(at.again(), std::slice::from_ref(row)).await? == 1 {
+                new.push(*attempt);
+            }
+        }
+        attempts = new;
+    }
+    change!(at.again(), "RELEASE SAVEPOINT usage_rows")?;
+    Batch::of(attempts.into_iter()).write(at).await
 }
 
 fn cells<'a>(closing: &'a Closing, attempt: &'a Attempt) -> [Cell<'a>; COLUMNS.len()] {
