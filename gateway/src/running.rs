@@ -56,6 +56,8 @@ pub struct Running {
     pub health: Health,
     /// The purse of retries.
     pub retries: RetryBudget,
+    /// Places of those who count long prompts.
+    pub counting: crate::usage::tokens::pool::Pool,
     /// Connections to upstreams.
     pub transport: Transport,
     /// People who are signed in on the finance page.

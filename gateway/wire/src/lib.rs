@@ -11,4 +11,5 @@ pub mod envelope;
 pub mod fault;
 pub mod json;
 pub mod sse;
+pub mod texts;
 pub mod usage;
