@@ -26,6 +26,8 @@ use weir::policy::{Input, Pushed};
 use weir::store::Store;
 use weir::store::sqlite::Create;
 use weir::usage::bill::Bill;
+use weir::usage::tokens::Family;
+use weir::usage::tokens::pool::Counted;
 use weir::world::World;
 use weir::{clock, config, routing};
 use weir_wire::envelope::{CapName, Edits, Envelope};
@@ -147,7 +149,9 @@ impl Stand {
     }
 
     fn estimate(&self, envelope: &Envelope) -> Result<Estimate> {
-        Ok(estimate::estimate(envelope, &self.model, &self.candidates, &self.world.prices)?)
+        let families: Vec<Family> = self.candidates.iter().map(|rule| Family::of(&rule.model)).collect();
+        let counted = Counted::now(envelope, &families);
+        Ok(estimate::estimate(envelope, &self.model, &self.candidates, &self.world.prices, &counted)?)
     }
 
     /// One opening and one closing per call, with the usage row and the audit record that come of them.

@@ -6,6 +6,7 @@ pub mod client;
 pub mod filter;
 pub mod inflate;
 pub mod report;
+mod last_words;
 pub mod status;
 pub mod stream;
 pub mod vigil;
@@ -30,7 +31,9 @@ use crate::routing::Setback;
 use crate::routing::queue::{Saturated, Seat};
 use crate::running::Running;
 use crate::telemetry::metric;
-use crate::usage::meter::Held;
+use crate::usage::meter::{Held, Meter};
+use crate::usage::tokens::Family;
+use crate::usage::tokens::pool::Counted;
 use crate::world::World;
 
 pub use client::Client;
@@ -38,6 +41,9 @@ pub use vigil::{Cut, Vigil};
 
 /// First wait before the same deployment is tried again; doubled each time, with jitter.
 const BACKOFF: Duration = Duration::from_millis(100);
+/// Tokens of a chat template, as OpenAI counts them: so many at its end, and for each message one more than the role
+/// and the line breaks that are counted with the text.
+const TEMPLATE_TOKENS: u64 = 4;
 
 /// What a conversation needs to know of its call.
 pub struct Talk<'a> {
@@ -59,6 +65,8 @@ pub struct Talk<'a> {
     pub permit: &'a Permit,
     /// Deployments in the order of attempts; never empty.
     pub order: &'a [Arc<DeploymentRule>],
+    /// The prompt's tokens.
+    pub counted: &'a Counted,
     /// Tokens held.
     pub held: Held,
     /// Output cap per choice to send upstream.
@@ -164,7 +172,7 @@ async fn attempt(
     if let Err(refusal) = open(talk, books, deployment, number).await {
         return Step::Over(End::Refused(refusal));
     }
-    books.begin(Live::new(deployment.clone(), number, talk.held, clock::instant()));
+    books.begin(Live::new(deployment.clone(), number, talk.held, meter(talk, deployment), clock::instant()));
     let own = match tenant_key(talk, deployment) {
         Ok(own) => own,
         Err(why) => return unanswered(talk, books, deployment, CallFault::before(why)),
@@ -182,11 +190,19 @@ async fn attempt(
     let Some(reservation) = books.reservation.as_mut() else {
         return Step::Over(End::Refused(Refusal::Internal { what: "no reservation".to_owned() }));
     };
-    let sending = providers::call(&talk.running.transport, talk.permit, reservation, &body, deployment, &head);
-    let reply = match Vigil::new(talk).guard(client, sending).await {
+    let sent = {
+        let sending = providers::call(&talk.running.transport, talk.permit, reservation, &body, deployment, &head);
+        tokio::pin!(sending);
+        match Vigil::new(talk).guard(client, sending.as_mut()).await {
+            Ok(done) => Ok(done),
+            Err(cut) => Err((cut, last_words::head(talk, deployment, sending).await)),
+        }
+    };
+    let reply = match sent {
         Ok(Ok(reply)) => reply,
         Ok(Err(fault)) => return unanswered(talk, books, deployment, fault),
-        Err(cut) => {
+        Err((cut, reply)) => {
+            last_words::unheard(talk, books, reply).await;
             books.end_live(talk.world, cut.outcome(), Some(cut.reason()));
             return Step::Over(cut_end(cut, client).await);
         }
@@ -232,6 +248,17 @@ fn tenant_key(talk: &Talk<'_>, deployment: &DeploymentRule) -> Result<Option<Sec
             Err("tenant_key_unreadable")
         }
     }
+}
+
+/// Counts what nobody else counts: as the deployment's model would.
+fn meter(talk: &Talk<'_>, deployment: &DeploymentRule) -> Meter {
+    let (envelope, family) = (talk.envelope, Family::of(&deployment.model));
+    let template = match envelope.endpoint {
+        Endpoint::ChatCompletions => u64::try_from(envelope.prompt_items).unwrap_or(0).saturating_add(TEMPLATE_TOKENS),
+        Endpoint::Completions | Endpoint::Models => 0,
+    };
+    let prompt = talk.counted.likely(family).saturating_add(template);
+    Meter::of(family, envelope.choices.max(envelope.best_of.unwrap_or(1)), prompt)
 }
 
 /// What Weir itself sets in the client's bytes.

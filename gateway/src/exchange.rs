@@ -287,8 +287,7 @@ pub struct Live {
 
 impl Live {
     /// An attempt that is about to be sent.
-    pub fn new(deployment: Arc<DeploymentRule>, number: u16, held: Held, now: Instant) -> Self {
-        let meter = Meter::default();
+    pub fn new(deployment: Arc<DeploymentRule>, number: u16, held: Held, meter: Meter, now: Instant) -> Self {
         Self { deployment, number, started: now, meter, first_token: None, status: 0, held, worked: true }
     }
 }

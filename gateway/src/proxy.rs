@@ -36,6 +36,7 @@ use crate::running::Running;
 use crate::telemetry::metric;
 use crate::usage::end_user::pseudonym;
 use crate::usage::meter::Held;
+use crate::usage::tokens::Family;
 use crate::world::World;
 use crate::{catalogue, clock, request, settle};
 
@@ -100,7 +101,9 @@ impl Gateway {
         let model = world.model(&envelope.model).ok_or_else(|| unknown(&envelope))?;
         let candidates = world.candidates(model, endpoint)?;
         // 10. What it may use at most, at the dearest candidate: policy may depend on it.
-        let estimate = estimate::estimate(&envelope, model, &candidates, &world.prices)?;
+        let families: Vec<Family> = candidates.iter().map(|rule| Family::of(&rule.model)).collect();
+        let counted = self.running.counting.count(&envelope, &families).await;
+        let estimate = estimate::estimate(&envelope, model, &candidates, &world.prices, &counted)?;
         // 11. The decision: with everything known that a rule may ask for, and before anything is held for the call.
         let permit = decide(session, x, &caller, &envelope, &candidates, &estimate)?;
         // What it demands holds from here on: where the call may go, and how much it may say.
@@ -131,6 +134,7 @@ impl Gateway {
             envelope: &envelope,
             permit: &permit,
             order: &order,
+            counted: &counted,
             held: Held { input: held.input, output: held.output },
             output_cap: estimate.output_cap,
             traceparent: traceparent.as_deref(),

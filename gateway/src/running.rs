@@ -58,6 +58,8 @@ pub struct Running {
     pub retries: RetryBudget,
     /// Lines in front of busy deployments.
     pub queues: Queues,
+    /// Places of those who count long prompts.
+    pub counting: crate::usage::tokens::pool::Pool,
     /// Connections to upstreams.
     pub transport: Transport,
     /// People who are signed in on the finance page.

@@ -45,6 +45,7 @@ use crate::running::{Flights, Running};
 use crate::store::sqlite::Create;
 use crate::store::{Store, StoreError};
 use crate::tls::{self, TlsFault};
+use crate::usage::tokens::pool::Pool;
 use crate::world::{World, WorldFault};
 use crate::{admin, clock, engine, key_notes, reload};
 
@@ -184,6 +185,7 @@ async fn open(settings: &Settings, mut world: World, pushed: Pushed) -> Result<R
         health: Health::default(),
         retries: RetryBudget::default(),
         queues: Queues::default(),
+        counting: Pool::default(),
         transport: Transport::new(settings.upstream_ca.as_ref().map(|path| path.display().to_string())),
         sessions: Sessions::new(clock::instant()),
         in_flight: Flights::default(),

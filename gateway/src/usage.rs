@@ -8,3 +8,4 @@ pub mod end_user;
 pub mod meter;
 pub mod price;
 pub mod query;
+pub mod tokens;

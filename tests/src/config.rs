@@ -45,8 +45,9 @@ impl Config {
     pub fn deployment(mut self, model: &str, name: &str, base_url: &str, more: &str) -> Self {
         let timeouts = "timeouts: { connect_ms: 1000, first_byte_ms: 5000, idle_ms: 5000 }";
         let timeouts = if more.contains("timeouts") { "" } else { timeouts };
+        let upstream = if more.contains("upstream_model") { "" } else { "upstream_model: mock-1" };
         let keys =
-            format!("name: {name}, base_url: \"{base_url}\", upstream_model: mock-1{}{}", comma(timeouts), comma(more));
+            format!("name: {name}, base_url: \"{base_url}\"{}{}{}", comma(upstream), comma(timeouts), comma(more));
         let line = format!("      - {{ {keys} }}\n");
         match self.models.iter_mut().find(|(found, _)| found == model) {
             Some((_, deployments)) => deployments.push(line),

@@ -66,15 +66,28 @@ impl Engine {
     /// # Panics
     /// It does not answer.
     pub async fn pages(&self) -> Pages {
+        let value: Value = serde_json::from_slice(&self.get("/weir/pages").await).expect("json");
+        serde_json::from_value(value).expect("four numbers")
+    }
+
+    /// The value of one of its counters.
+    ///
+    /// # Panics
+    /// It has none of this name.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let text = String::from_utf8(self.get("/metrics").await.to_vec()).expect("text");
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name} in {text}"));
+        line.rsplit(' ').next().and_then(|number| number.parse().ok()).expect("a whole number")
+    }
+
+    async fn get(&self, path: &str) -> bytes::Bytes {
         let mut socket = UnixStream::connect(self.socket()).await.expect("a listening engine");
-        let request = b"GET /weir/pages HTTP/1.1\r\nhost: engine\r\nconnection: close\r\n\r\n";
-        socket.write_all(request).await.expect("a listening engine");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: engine\r\nconnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).await.expect("a listening engine");
         let mut reader = Reader::new(socket, bytes::BytesMut::new());
         let head = clock::soon("the engine answers", reader.head(false)).await.expect("an answer").expect("an answer");
         assert_eq!(head.status(), 200);
-        let body = reader.body().await.expect("a whole answer");
-        let value: Value = serde_json::from_slice(&body).expect("json");
-        serde_json::from_value(value).expect("four numbers")
+        reader.body().await.expect("a whole answer")
     }
 
     /// Waits until no sequence holds a page.

@@ -414,6 +414,8 @@ fn stream(section: &Section<'_>) -> StreamSettings {
         heartbeat: ms(section, "heartbeat_ms"),
         write_stall: ms(section, "write_stall_ms"),
         event_bytes_max: section.int("event_bytes_max").map_or(0, to_usize),
+        drain: ms(section, "drain_ms"),
+        drain_tokens: section.int("drain_tokens").unwrap_or(0),
     }
 }
 

@@ -1209,6 +1209,21 @@ pub const STREAM: &[Key] = &[
         "16777216",
         "Bytes of one event of an upstream at most.",
     ),
+    key(
+        "drain_ms",
+        Int { min: 0, max: 60_000 },
+        Usually("0"),
+        "2000",
+        "How long a provider is heard out after its client hung up, for the true count of tokens; 0 cancels it at \
+         once, and what it said is counted here. The own engine always states its exact count.",
+    ),
+    key(
+        "drain_tokens",
+        Int { min: 1, max: 1_000_000 },
+        Usually("1000"),
+        "500",
+        "Events that a provider may send meanwhile: most carry one token each.",
+    ),
 ];
 
 /// Keys of connections to upstreams.

@@ -474,6 +474,10 @@ pub struct StreamSettings {
     pub write_stall: Duration,
     /// Bytes of one event at most. Default `bounds::EVENT_BYTES_MAX`.
     pub event_bytes_max: usize,
+    /// How long a provider is heard out after its client hung up. Default: not at all.
+    pub drain: Duration,
+    /// Events that it may send meanwhile. Default 1000.
+    pub drain_tokens: u64,
 }
 
 /// Retries before the first byte.

@@ -85,7 +85,7 @@ fn unnamed(event: &Event, wants: Wants, meter: &mut Meter) -> Verdict {
         meter.finished = meter.finished.saturating_add(choices);
     }
     if USAGE.find(data).is_none() {
-        meter.event(data.len());
+        meter.event(data);
         return Verdict::Answer(event.raw.clone());
     }
     if let Some(report) = usage::find_usage(data) {
@@ -97,7 +97,7 @@ fn unnamed(event: &Event, wants: Wants, meter: &mut Meter) -> Verdict {
             };
         }
     }
-    meter.event(data.len());
+    meter.event(data);
     // A client that asked for usage at the end expects `null` before it; any other expects no such member.
     match wants.continuous || (wants.usage && usage::find_usage(data).is_none()) {
         true => Verdict::Answer(event.raw.clone()),

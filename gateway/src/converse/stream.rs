@@ -10,6 +10,7 @@ use weir_wire::sse::{Event, SseDecoder, SseFault};
 
 use super::filter::{Reader, Verdict, Wants};
 use super::inflate::Inflate;
+use super::last_words::{self, Heard};
 use super::whole::leaks;
 use super::{Client, Cut, End, Failed, Talk, Vigil, cut_end};
 use crate::clock;
@@ -106,6 +107,17 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// Meters a chunk that goes nowhere; `None` is the body's end.
+    fn hear(&mut self, chunk: Option<Bytes>, books: &mut Books) -> Heard {
+        let Some(chunk) = chunk else { return Heard::Part };
+        match self.read(chunk, books) {
+            Ok(piece) if piece.error.is_none() && !self.done => Heard::Part,
+            Ok(_) | Err(_) => Heard::All,
+        }
+    }
+}
+
 /// Passes `reply` on until its end.
 ///
 /// # Errors
@@ -133,7 +145,10 @@ pub(super) async fn pass(
                 return broken(client, stream.done, "idle_timeout").await;
             }
             Ok(Err(_)) => return broken(client, stream.done, "cut").await,
-            Err(cut) => return Ok(cut_end(cut, client).await),
+            Err(cut) => {
+                let end = cut_end(cut, client).await;
+                return Ok(leave(talk, books, stream, reply, end).await);
+            }
         };
         let mut piece = match stream.read(chunk, books) {
             Ok(piece) => piece,
@@ -142,7 +157,8 @@ pub(super) async fn pass(
         // A stream that never makes Weir wait would otherwise never be looked at.
         let now = clock::instant();
         if let Err(cut) = vigil.keep(client, now).await {
-            return Ok(cut_end(cut, client).await);
+            let end = cut_end(cut, client).await;
+            return Ok(leave(talk, books, stream, reply, end).await);
         }
         // Comments keep a connection alive and are no progress: a provider that only sends those is idle.
         if piece.is_progress() {
@@ -159,11 +175,15 @@ pub(super) async fn pass(
         }
         match vigil.guard_write(hand_over(client, &mut piece)).await {
             Ok(Ok(())) => {}
-            Ok(Err(_)) => return Ok(cut_end(Cut::HungUp, client).await),
+            Ok(Err(_)) => {
+                let end = cut_end(Cut::HungUp, client).await;
+                return Ok(leave(talk, books, stream, reply, end).await);
+            }
             // The write was left in its middle, so nothing can follow it.
             Err(_) => {
                 client.abandon();
-                return Ok(End::Broken(Outcome::Revoked, Refusal::KeyRevoked));
+                let end = End::Broken(Outcome::Revoked, Refusal::KeyRevoked);
+                return Ok(leave(talk, books, stream, reply, end).await);
             }
         }
         if let Some(event) = piece.error {
@@ -172,6 +192,21 @@ pub(super) async fn pass(
         if stream.done {
             return Ok(done(talk, client, reply).await);
         }
+    }
+}
+
+/// Leaves a stream that nobody listens to any more; the books hear its end where that is worth it.
+async fn leave(talk: &Talk<'_>, books: &mut Books, mut stream: Stream, reply: Reply, end: End) -> End {
+    if !stream.done {
+        last_words::rest(talk, books, reply, |chunk, books| stream.hear(chunk, books)).await;
+    }
+    end
+}
+
+/// A stream whose client left before its head came.
+pub(super) async fn unheard(talk: &Talk<'_>, books: &mut Books, reply: Reply) {
+    if let Ok(mut stream) = open(talk, &reply) {
+        last_words::rest(talk, books, reply, |chunk, books| stream.hear(chunk, books)).await;
     }
 }
 

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use weir_wire::endpoint::Dialect;
+use weir_wire::endpoint::{Dialect, Endpoint};
 use weir_wire::reply::{self, Misfit};
 
 use super::inflate::Inflate;
+use super::last_words::{self, Heard};
 use super::report::report;
 use super::{Client, End, Failed, Talk, Vigil, cut_end};
 use crate::bounds::REPLY_BYTES_MAX;
@@ -26,12 +27,22 @@ pub(super) async fn pass(
     client: &mut Client<'_>,
     reply: Reply,
 ) -> Result<End, Failed> {
-    let (body, reply) = match read(talk, client, reply).await? {
+    let (body, reply) = match read(talk, books, client, reply).await? {
         Ok(read) => read,
         Err(end) => return Ok(end),
     };
-    let endpoint = talk.envelope.endpoint;
-    let answer = reply::read(endpoint, &body).map_err(|misfit| match misfit {
+    account(talk.envelope.endpoint, &body, books)?;
+    talk.running.transport.release(reply).await;
+    books.set_free();
+    match client.whole(200, "application/json", body).await {
+        Ok(()) => Ok(End::Completed),
+        Err(_) => Ok(End::HungUp),
+    }
+}
+
+/// Reads what a reply says of itself into the books, or says why it is none.
+fn account(endpoint: Endpoint, body: &[u8], books: &mut Books) -> Result<(), Failed> {
+    let answer = reply::read(endpoint, body).map_err(|misfit| match misfit {
         Misfit::NotJson => Failed::invalid("not_json"),
         Misfit::Shape if endpoint.dialect() == Dialect::OpenAi && endpoint.generates() => Failed::invalid("no_choices"),
         Misfit::Shape => Failed::invalid("other_shape"),
@@ -42,18 +53,13 @@ pub(super) async fn pass(
     }
     if let Some(live) = books.live.as_mut() {
         live.first_token = Some(clock::instant());
-        if endpoint.generates() {
-            live.meter.event(body.len());
-        }
         answer.usage.iter().for_each(|usage| report(endpoint, usage, &mut live.meter));
+        if endpoint.generates() {
+            live.meter.event(body);
+        }
         live.meter.finish_reason = answer.finish_reason.as_deref().map(Arc::from);
     }
-    talk.running.transport.release(reply).await;
-    books.set_free();
-    match client.whole(200, "application/json", body).await {
-        Ok(()) => Ok(End::Completed),
-        Err(_) => Ok(End::HungUp),
-    }
+    Ok(())
 }
 
 /// Passes the upstream's refusal of the caller's own request on.
@@ -65,7 +71,7 @@ pub(super) async fn pass_error(
     status: u16,
 ) -> Result<End, Failed> {
     books.not_reached();
-    let body = match read(talk, client, reply).await? {
+    let body = match read(talk, books, client, reply).await? {
         Ok((body, reply)) => {
             talk.running.transport.release(reply).await;
             body
@@ -98,6 +104,7 @@ pub(super) fn leaks(body: &[u8], talk: &Talk<'_>) -> bool {
 
 async fn read(
     talk: &Talk<'_>,
+    books: &mut Books,
     client: &mut Client<'_>,
     mut reply: Reply,
 ) -> Result<Result<(Bytes, Reply), End>, Failed> {
@@ -122,7 +129,38 @@ async fn read(
             }
             Ok(Ok(None)) => return Ok(Ok((single.unwrap_or_else(|| body.freeze()), reply))),
             Ok(Err(_)) => return Err(Failed::invalid("cut")),
-            Err(cut) => return Ok(Err(cut_end(cut, client).await)),
+            Err(cut) => {
+                let end = cut_end(cut, client).await;
+                let so_far = single.map_or(body, |first| BytesMut::from(&*first));
+                hear(talk, books, reply, inflate, so_far).await;
+                return Ok(Err(end));
+            }
         }
     }
+}
+
+/// A reply whose client left before its head came.
+pub(super) async fn unheard(talk: &Talk<'_>, books: &mut Books, reply: Reply) {
+    let encoding = reply.head().and_then(|head| head.headers.get("content-encoding")?.to_str().ok());
+    if let Some(inflate) = Inflate::new(encoding) {
+        hear(talk, books, reply, inflate, BytesMut::new()).await;
+    }
+}
+
+/// Meters a reply that nobody waits for any more, where its end is heard.
+async fn hear(talk: &Talk<'_>, books: &mut Books, reply: Reply, mut inflate: Inflate, mut body: BytesMut) {
+    let hear = |chunk: Option<Bytes>, books: &mut Books| match chunk {
+        None => match account(talk.envelope.endpoint, &body, books) {
+            Ok(()) => Heard::All,
+            Err(_) => Heard::Part,
+        },
+        Some(chunk) => match inflate.push(chunk) {
+            Ok(plain) if body.len().saturating_add(plain.len()) <= REPLY_BYTES_MAX => {
+                body.extend_from_slice(&plain);
+                Heard::Part
+            }
+            Ok(_) | Err(_) => Heard::All,
+        },
+    };
+    last_words::rest(talk, books, reply, hear).await;
 }

@@ -1,4 +1,4 @@
-//! What a call may use at most: prompt tokens by a bounded estimate, completion tokens by the cap, money at the dearest
+//! What a call may use at most: prompt tokens as they were counted, completion tokens by the cap, money at the dearest
 //! candidate. Pure. The estimate only decides what is held; what is charged is what was used.
 
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use crate::config::settings::{DeploymentRule, ModelRule};
 use crate::refusal::Refusal;
 use crate::usage::meter::Held;
 use crate::usage::price::PriceBook;
+use crate::usage::tokens::Family;
+use crate::usage::tokens::pool::Counted;
 
-/// Bytes of text per token that are assumed: English has about four, code and other scripts fewer.
-const BYTES_PER_TOKEN: u64 = 3;
-/// Tokens that a chat template adds to each message.
+/// Tokens that a chat template adds to each message at most.
 const TOKENS_PER_MESSAGE: u64 = 6;
 /// Tokens that an image or another part without text is taken for.
 const TOKENS_PER_MEDIA_PART: u64 = 1_000;
@@ -61,6 +61,7 @@ pub fn estimate(
     model: &ModelRule,
     candidates: &[Arc<DeploymentRule>],
     prices: &PriceBook,
+    counted: &Counted,
 ) -> Result<Estimate, Refusal> {
     let most = model.output_tokens_max.get();
     let output_cap = envelope.output_tokens_max.unwrap_or_else(|| model.output_tokens_default.get().min(most));
@@ -76,7 +77,7 @@ pub fn estimate(
     }
     let output_cap = if envelope.endpoint.generates() { output_cap } else { 0 };
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-    let text = count(envelope.prompt_bytes).div_ceil(BYTES_PER_TOKEN);
+    let text = candidates.iter().map(|rule| counted.most(Family::of(&rule.model))).max().unwrap_or(0);
     let input = text
         .saturating_add(count(envelope.prompt_items).saturating_mul(TOKENS_PER_MESSAGE))
         .saturating_add(count(envelope.media_parts).saturating_mul(TOKENS_PER_MEDIA_PART));

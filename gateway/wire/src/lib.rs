@@ -14,4 +14,5 @@ pub mod fault;
 pub mod json;
 pub mod reply;
 pub mod sse;
+pub mod texts;
 pub mod usage;

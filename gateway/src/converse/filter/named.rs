@@ -49,7 +49,7 @@ impl Names {
             Class::Ping => Verdict::Aside(raw),
             Class::Frame => Verdict::Frame(raw),
             Class::Part => {
-                meter.event(event.data.as_ref().map_or(0, bytes::Bytes::len));
+                meter.event(event.data.as_deref().unwrap_or_default());
                 Verdict::Answer(raw)
             }
             Class::Last => Verdict::Done(raw),
