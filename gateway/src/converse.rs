@@ -5,8 +5,8 @@
 pub mod client;
 pub mod filter;
 pub mod inflate;
-pub mod report;
 mod last_words;
+pub mod report;
 pub mod status;
 pub mod stream;
 pub mod vigil;
@@ -255,7 +255,10 @@ fn meter(talk: &Talk<'_>, deployment: &DeploymentRule) -> Meter {
     let (envelope, family) = (talk.envelope, Family::of(&deployment.model));
     let template = match envelope.endpoint {
         Endpoint::ChatCompletions => u64::try_from(envelope.prompt_items).unwrap_or(0).saturating_add(TEMPLATE_TOKENS),
-        Endpoint::Completions | Endpoint::Models => 0,
+        Endpoint::Messages | Endpoint::CountTokens | Endpoint::Responses => {
+            u64::try_from(envelope.prompt_items).unwrap_or(0).saturating_add(TEMPLATE_TOKENS)
+        }
+        Endpoint::Completions | Endpoint::Models | Endpoint::Embeddings | Endpoint::Rerank => 0,
     };
     let prompt = talk.counted.likely(family).saturating_add(template);
     Meter::of(family, envelope.choices.max(envelope.best_of.unwrap_or(1)), prompt)

@@ -140,8 +140,7 @@ impl Limits {
         budgets: Amounts,
     ) -> Result<Reservation, NotGranted> {
         let (org, lines) = rules.lines(subject, asked, self.0.is_shared);
-        let ask =
-            Ask { call: asked.call, org, lines, rates, budgets, born_ms: asked.born_ms, ttl: HOLD_TTL };
+        let ask = Ask { call: asked.call, org, lines, rates, budgets, born_ms: asked.born_ms, ttl: HOLD_TTL };
         Reservation::take(Arc::clone(&self.0.counter), ask).await
     }
 

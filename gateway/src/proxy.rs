@@ -113,8 +113,7 @@ impl Gateway {
         let held = estimate.held;
         let amounts = estimate.amounts();
         let asked = asked(x, &envelope);
-        let reservation =
-            self.running.limits.reserve(&world.limits, &caller.subject, &asked, amounts, amounts).await?;
+        let reservation = self.running.limits.reserve(&world.limits, &caller.subject, &asked, amounts, amounts).await?;
         x.fail_open.extend(reservation.degraded());
         x.books.reservation = Some(reservation);
         // 13. The order of attempts, by weight and health: last, since health changes by the second.

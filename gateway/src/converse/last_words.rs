@@ -36,7 +36,7 @@ pub(super) async fn head(
 ) -> Option<Reply> {
     match deployment.provider {
         Provider::Engine => {}
-        Provider::OpenAi => return None,
+        Provider::OpenAi | Provider::Anthropic => return None,
     }
     let waiting = async {
         tokio::select! {
@@ -78,7 +78,7 @@ pub(super) async fn rest(
     let settings = talk.world.settings.stream;
     let (wait, most) = match deployment.provider {
         Provider::Engine => (ENGINE_WAIT, u64::MAX),
-        Provider::OpenAi => (settings.drain, settings.drain_tokens),
+        Provider::OpenAi | Provider::Anthropic => (settings.drain, settings.drain_tokens),
     };
     if wait.is_zero() {
         return;
@@ -106,7 +106,7 @@ pub(super) async fn rest(
                 ended = hearing => ended,
                 () = stop(talk, &deployment) => false,
             },
-            Provider::OpenAi => hearing.await,
+            Provider::OpenAi | Provider::Anthropic => hearing.await,
         }
     };
     let ended = timeout(wait, ended).await.unwrap_or(false);

@@ -207,7 +207,8 @@ pub async fn usage_report(store: &Store, of: &ReportOf) -> Result<UsageReport, R
     if rows.len() > ROWS_MAX {
         return Err(ReportError::Rows);
     }
-    let total = rows.iter().try_fold(UsageSum::default(), |total, row| plus(total, row)).ok_or(ReportError::Overflow)?;
+    let total =
+        rows.iter().try_fold(UsageSum::default(), |total, row| plus(total, row)).ok_or(ReportError::Overflow)?;
     let names: Vec<&str> = of.by.iter().map(|by| by.name()).collect();
     Ok(UsageReport {
         by: names.join(","),

@@ -107,7 +107,13 @@ mod tests {
     #[test]
     fn a_refusal_tells_its_own_quota_and_a_wait_only_where_one_helps() {
         let window = Some(Window::Rate { ms: 60_000 });
-        let standing = Standing { level: "key".into(), window: Window::Rate { ms: 60_000 }, limit: 60, remaining: 0, reset: Duration::from_secs(60) };
+        let standing = Standing {
+            level: "key".into(),
+            window: Window::Rate { ms: 60_000 },
+            limit: 60,
+            remaining: 0,
+            reset: Duration::from_secs(60),
+        };
         let mut refusal = LimitExceeded {
             level: "key".into(),
             kind: LimitKind::Requests,

@@ -49,7 +49,8 @@ impl Reservation {
         if is_held {
             let answer = taken.counter.reserve(&taken.ask).await;
             // Where the counter could not say whether it holds anything, it is told that nothing was used.
-            taken.is_held = !matches!(answer, Err(NotGranted::Exceeded(_) | NotGranted::Unavailable { why: HOLD_OVER }));
+            taken.is_held =
+                !matches!(answer, Err(NotGranted::Exceeded(_) | NotGranted::Unavailable { why: HOLD_OVER }));
             taken.granted = answer?;
         }
         Ok(taken)

@@ -190,7 +190,8 @@ impl Sim<'_> {
         let counter = self.stand.counter();
         let answers = join_all(asks.iter().map(|ask| counter.reserve(ask))).await;
         // The order in which they came is the counter's own; the granted ones are counted first.
-        let (granted, refused): (Vec<_>, Vec<_>) = asks.into_iter().zip(answers).partition(|(_, answer)| answer.is_ok());
+        let (granted, refused): (Vec<_>, Vec<_>) =
+            asks.into_iter().zip(answers).partition(|(_, answer)| answer.is_ok());
         for (ask, _) in granted {
             if let Some(full) = self.model.full(&ask.budgets, born_ms, Wants::Begin) {
                 return Err(format!("{amounts:?} born at {born_ms} was granted above {full:?}"));
@@ -211,7 +212,10 @@ impl Sim<'_> {
             return Err(format!("unavailable: {refused:?}"));
         };
         let Some(full) = self.model.full_at(&exceeded.level, &ask.budgets, ask.born_ms, Wants::Begin) else {
-            return Err(format!("{:?} born at {} was refused in spite of room: {exceeded:?}", ask.budgets, ask.born_ms));
+            return Err(format!(
+                "{:?} born at {} was refused in spite of room: {exceeded:?}",
+                ask.budgets, ask.born_ms
+            ));
         };
         if exceeded.too_large != (full.amount > full.cap) {
             return Err(format!("too large or not: {exceeded:?} {full:?}"));
@@ -363,11 +367,7 @@ fn amounts(dice: &mut Dice, most: u64, requests: u64) -> Amounts {
 ///
 /// # Errors
 /// The first thing that went wrong.
-pub async fn schedules(
-    stand: &dyn Stand,
-    abilities: Abilities,
-    seeds: std::ops::Range<u64>,
-) -> Result<Seen, String> {
+pub async fn schedules(stand: &dyn Stand, abilities: Abilities, seeds: std::ops::Range<u64>) -> Result<Seen, String> {
     let mut seen = Seen::default();
     for seed in seeds {
         seen.add(&schedule(stand, abilities, seed).await?);

@@ -92,12 +92,7 @@ impl Scene {
     }
 }
 
-fn reserve(
-    limits: &Limits,
-    rules: &LimitRules,
-    subject: &Subject,
-    tokens: u64,
-) -> Result<Reservation, LimitExceeded> {
+fn reserve(limits: &Limits, rules: &LimitRules, subject: &Subject, tokens: u64) -> Result<Reservation, LimitExceeded> {
     let amounts = used(tokens);
     match limits.reserve(rules, subject, &asked(), amounts, amounts).now_or_never().unwrap() {
         Ok(reservation) => Ok(reservation),
@@ -176,10 +171,7 @@ fn tokens_are_held_at_all_levels_or_at_none() {
     let too_large = scene.reserve(&rules, &two, 101).unwrap_err();
     assert_eq!((too_large.too_large, too_large.retry_after), (true, None));
     // Neither refusal took anything at the key's level.
-    assert_eq!(
-        scene.remaining(&LimitRules::new(&[tenant("acme", NONE, limit(0, 1_000, 0))]), &two),
-        Some(1_000)
-    );
+    assert_eq!(scene.remaining(&LimitRules::new(&[tenant("acme", NONE, limit(0, 1_000, 0))]), &two), Some(1_000));
     held.mark_called();
     held.settle(used(30));
     assert!(scene.reserve(&rules, &two, 70).is_ok());

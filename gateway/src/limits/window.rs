@@ -233,7 +233,8 @@ mod tests {
 
     #[test]
     fn windows_are_told_in_their_largest_whole_unit() {
-        let cases = [(60_000, "minute"), (1_000, "second"), (90_000, "90 seconds"), (172_800_000, "2 days"), (7, "7 ms")];
+        let cases =
+            [(60_000, "minute"), (1_000, "second"), (90_000, "90 seconds"), (172_800_000, "2 days"), (7, "7 ms")];
         for (ms, text) in cases {
             assert_eq!(Window::Rate { ms }.words(), format!("per {text}"));
         }

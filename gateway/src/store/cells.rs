@@ -103,8 +103,7 @@ impl<const N: usize> Table<N> {
     pub(super) fn adding(name: &'static str, columns: [(&'static str, Holds); N], keys: usize) -> Self {
         let (of, sums) = columns.split_at_checked(keys).unwrap_or((&columns, &[]));
         let of: Vec<&str> = of.iter().map(|(name, _)| *name).collect();
-        let sums: Vec<String> =
-            sums.iter().map(|(sum, _)| format!("{sum} = {name}.{sum} + excluded.{sum}")).collect();
+        let sums: Vec<String> = sums.iter().map(|(sum, _)| format!("{sum} = {name}.{sum} + excluded.{sum}")).collect();
         Self::with(name, columns, &format!("({}) DO UPDATE SET {}", of.join(", "), sums.join(", ")))
     }
 

@@ -9,7 +9,7 @@ pub(super) mod add;
 
 use sqlx::AssertSqlSafe;
 
-use super::either::{Cells, Either, number, rows};
+use super::either::{Cells, Either, number, on, rows};
 use super::usage::UsageSum;
 use super::{Store, StoreError, to_sql};
 use crate::limits::window::Span;
@@ -38,15 +38,8 @@ pub enum Column {
 
 impl Column {
     /// Every column, in the order of a rollup's key.
-    pub const ALL: [Self; 7] = [
-        Self::Tenant,
-        Self::Key,
-        Self::Model,
-        Self::UpstreamModel,
-        Self::Provider,
-        Self::Deployment,
-        Self::Tier,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Tenant, Self::Key, Self::Model, Self::UpstreamModel, Self::Provider, Self::Deployment, Self::Tier];
 
     /// Its name in tables and questions.
     pub fn name(self) -> &'static str {

@@ -58,7 +58,7 @@ impl Check<'_> {
             amount: amount?,
             window: window?,
             models: patterns.into_iter().map(Arc::from).collect(),
-            endpoints: self.endpoints(section),
+            endpoints: self.limited_endpoints(section),
             each: each?,
             outage: Outage::Refuse,
         };
@@ -129,7 +129,7 @@ impl Check<'_> {
         zone
     }
 
-    fn endpoints(&mut self, section: &Section<'_>) -> Arc<[Arc<str>]> {
+    fn limited_endpoints(&mut self, section: &Section<'_>) -> Arc<[Arc<str>]> {
         let mut names = Vec::new();
         for (place, name) in section.texts("endpoints") {
             if Endpoint::ALL.iter().all(|endpoint| endpoint.name() != name) {

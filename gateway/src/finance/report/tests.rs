@@ -186,7 +186,8 @@ async fn reports_are_the_sums_of_the_rows_for_any_span_zone_and_grouping() {
 async fn buckets_are_the_sums_of_the_rows_too() {
     let folder = folder();
     let (store, closings) = ledger(folder.path(), 23, 600).await;
-    for (from, to) in [(0, u64::MAX), (FROM_MS + 5_000_000, FROM_MS + 20 * 86_400_000 + 1), (FROM_MS, FROM_MS + 10_000)] {
+    for (from, to) in [(0, u64::MAX), (FROM_MS + 5_000_000, FROM_MS + 20 * 86_400_000 + 1), (FROM_MS, FROM_MS + 10_000)]
+    {
         let span = Span { from_ms: from, to_ms: to };
         let parts = store.bucket_rollups(&[Column::Model], &[span], &RollupFilter::default()).await.unwrap();
         let mut got: BTreeMap<(String, String), u64> = BTreeMap::new();

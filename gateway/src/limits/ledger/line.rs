@@ -3,8 +3,8 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use super::hold::{Hold, Life};
 use super::IDLE_NS;
+use super::hold::{Hold, Life};
 use crate::limits::bucket::{Bucket, Refused};
 use crate::limits::budget::Budget;
 use crate::limits::counter::Line;
@@ -62,9 +62,7 @@ impl Counted {
             Tally::Rate(bucket) => {
                 changed(bucket, line, now_ns).check(amount, now_ns).map_err(|refused| match refused {
                     Refused::TooLarge => Full { wait: None, too_large: true },
-                    Refused::Later { wait_ns } => {
-                        Full { wait: Some(Duration::from_nanos(wait_ns)), too_large: false }
-                    }
+                    Refused::Later { wait_ns } => Full { wait: Some(Duration::from_nanos(wait_ns)), too_large: false },
                 })
             }
             Tally::Budget(budget) => {

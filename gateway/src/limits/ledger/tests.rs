@@ -42,7 +42,8 @@ fn reserve(ledger: &mut Ledger, ask: &Ask, now_ns: u64) -> Result<Granted, Denie
 fn a_line_at_the_cap_of_all_lines_is_refused_and_nothing_is_taken() {
     let room = Room { others: 8, lines_max: 10 };
     let mut ledger = Ledger::new(false);
-    let three: Arc<[Line]> = ["a", "b", "c"].map(|name| line(name, Quantity::Tokens, 9, Window::Rate { ms: 60_000 })).into();
+    let three: Arc<[Line]> =
+        ["a", "b", "c"].map(|name| line(name, Quantity::Tokens, 9, Window::Rate { ms: 60_000 })).into();
     let Err(Denied::Exceeded(refused)) = ledger.reserve(&ask(1, &three, 5), 0, room) else { panic!() };
     assert_eq!((refused.kind, refused.limit), (crate::limits::LimitKind::Levels, 10));
     let two: Arc<[Line]> = three.iter().take(2).cloned().collect();
@@ -88,7 +89,8 @@ fn holds_that_are_over_are_remembered_within_bounds() {
 #[test]
 fn a_changed_cap_keeps_what_was_used_and_is_held() {
     let of = |cap| -> Arc<[Line]> {
-        [line("a", Quantity::Money, cap, Window::Total), line("b", Quantity::Tokens, cap, Window::Rate { ms: 1_000 })].into()
+        [line("a", Quantity::Money, cap, Window::Total), line("b", Quantity::Tokens, cap, Window::Rate { ms: 1_000 })]
+            .into()
     };
     let mut ledger = Ledger::new(false);
     reserve(&mut ledger, &ask(1, &of(100), 80), 0).unwrap();

@@ -95,7 +95,11 @@ fn rules_select_by_model_and_endpoint_and_share_by_whoever_they_say() {
                 RuleSettings { each: Each { model: true, end_user: true, ..Each::default() }, ..rule(3) },
             ],
         ),
-        tenant("acme/lab", LimitRule::default(), vec![RuleSettings { each: Each { key: true, ..Each::default() }, ..rule(4) }]),
+        tenant(
+            "acme/lab",
+            LimitRule::default(),
+            vec![RuleSettings { each: Each { key: true, ..Each::default() }, ..rule(4) }],
+        ),
     ]);
     let subject = subject("acme/lab", "k1");
     let (_, lines) = rules.lines(&subject, &asked("big-7b", Some("eu_1")), false);
@@ -164,12 +168,14 @@ fn what_is_prepared_is_bounded() {
 #[test]
 fn the_canary_passes_real_limits_and_finds_those_that_could_not_refuse() {
     let every = [Window::Rate { ms: 1_000 }, Window::Rolling { ms: 3_600_000 }, Window::Total];
-    let quantities = [Quantity::Requests, Quantity::InputTokens, Quantity::OutputTokens, Quantity::Tokens, Quantity::Money];
+    let quantities =
+        [Quantity::Requests, Quantity::InputTokens, Quantity::OutputTokens, Quantity::Tokens, Quantity::Money];
     let real = quantities.iter().flat_map(|quantity| {
         every.iter().map(|window| RuleSettings { quantity: *quantity, window: *window, ..rule(u64::MAX) })
     });
     let running = RuleSettings { quantity: Quantity::Concurrency, window: Window::Now, ..rule(3) };
-    let by_model = RuleSettings { models: ["big-*".into()].into(), each: Each { model: true, ..Each::default() }, ..rule(0) };
+    let by_model =
+        RuleSettings { models: ["big-*".into()].into(), each: Each { model: true, ..Each::default() }, ..rule(0) };
     let real: Vec<_> = real.chain([running, by_model]).collect();
     let tenants = [tenant("acme", short(1, u64::MAX, 1), real)];
     assert_eq!(LimitRules::new(&tenants).prove(&tenants), Ok(()));

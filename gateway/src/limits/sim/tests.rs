@@ -7,11 +7,8 @@ use crate::limits::HOLD_TTL;
 use crate::limits::counter::{Counter, Line};
 use crate::limits::local::tests::Desk;
 
-const ABILITIES: Abilities = Abilities {
-    ttl: HOLD_TTL,
-    restarts: true,
-    skews: &[0, 900, -900, 30_000, -30_000, 1_800_000, -1_800_000],
-};
+const ABILITIES: Abilities =
+    Abilities { ttl: HOLD_TTL, restarts: true, skews: &[0, 900, -900, 30_000, -30_000, 1_800_000, -1_800_000] };
 
 #[tokio::test]
 async fn no_schedule_overspends_or_refuses_without_cause() {
@@ -19,7 +16,8 @@ async fn no_schedule_overspends_or_refuses_without_cause() {
     let seen = schedules(&Desk::new(), ABILITIES, 0..count).await.unwrap_or_else(|wrong| panic!("{wrong}"));
     println!("{count} schedules from seed 0 in {:?}: {seen:?}", begun.elapsed());
     // Every kind of thing happened, or the simulation proves nothing.
-    let least = [seen.granted, seen.refused, seen.extended, seen.crashed, seen.expired, seen.restarts].into_iter().min();
+    let least =
+        [seen.granted, seen.refused, seen.extended, seen.crashed, seen.expired, seen.restarts].into_iter().min();
     assert!(least.unwrap() > count / 5, "{seen:?}");
 }
 

@@ -36,14 +36,22 @@ fn budget(amount: u64, each: Each) -> RuleSettings {
 }
 
 fn with_rules(tenants: &[(&str, Vec<RuleSettings>)]) -> (LimitRules, Vec<TenantRule>) {
-    let tenants: Vec<_> =
-        tenants.iter().map(|(path, rules)| TenantRule { rules: rules.clone().into(), ..tenant(path, NONE, NONE) }).collect();
+    let tenants: Vec<_> = tenants
+        .iter()
+        .map(|(path, rules)| TenantRule { rules: rules.clone().into(), ..tenant(path, NONE, NONE) })
+        .collect();
     let rules = LimitRules::new(&tenants);
     rules.prove(&tenants).unwrap();
     (rules, tenants)
 }
 
-fn pay(limits: &Limits, rules: &LimitRules, who: &str, end_user: Option<&str>, nano: u64) -> Result<Reservation, NotGranted> {
+fn pay(
+    limits: &Limits,
+    rules: &LimitRules,
+    who: &str,
+    end_user: Option<&str>,
+    nano: u64,
+) -> Result<Reservation, NotGranted> {
     let amounts = Amounts { requests: 1, nano, ..Amounts::default() };
     let asked = Asked { end_user, ..asked() };
     limits.reserve(rules, &subject(who, "k"), &asked, amounts, amounts).now_or_never().unwrap()

@@ -46,7 +46,8 @@ const fn columns(time: &'static str) -> [(&'static str, Holds); KEYS + SUMS] {
     ]
 }
 
-static HOURS: LazyLock<Table<{ KEYS + SUMS }>> = LazyLock::new(|| Table::adding("usage_hour", columns("hour_ms"), KEYS));
+static HOURS: LazyLock<Table<{ KEYS + SUMS }>> =
+    LazyLock::new(|| Table::adding("usage_hour", columns("hour_ms"), KEYS));
 static DAYS: LazyLock<Table<{ KEYS + SUMS }>> = LazyLock::new(|| Table::adding("usage_day", columns("day_ms"), KEYS));
 static BUCKETS: LazyLock<Table<{ KEYS + 2 }>> = LazyLock::new(|| {
     let columns = [
@@ -147,7 +148,7 @@ fn plus(of: &mut [i64; SUMS], more: &[i64; SUMS]) {
 
 fn cells<'c>(group: &Group<'c>, sums: &[i64; SUMS]) -> [Cell<'c>; KEYS + SUMS] {
     let (time, columns) = group;
-    let mut cells = [Cell::Int(None); KEYS + SUMS];
+    let mut cells = [const { Cell::Int(None) }; KEYS + SUMS];
     let values = std::iter::once(to_sql(*time).into())
         .chain(columns.iter().map(|text| Cell::Text(text)))
         .chain(sums.iter().map(|sum| (*sum).into()));
