@@ -69,7 +69,7 @@ async fn a_wait_that_is_too_long_ends_with_a_true_hint_and_costs_nothing() {
     upstream.request(0).await;
     let refused = gateway.fetch(&chat(&key.secret, "second")).await;
     assert_eq!((refused.status, refused.code().as_str()), (503, "deployment_saturated"), "{:?}", refused.body);
-    assert!(refused.head["retry-after"].parse::<u64>().unwrap() >= 1);
+    assert!(refused.head.get("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
     gate.open();
     assert_eq!(first.reply().await.status(), 200);
     let rows = gateway.usage_rows(1).await;

@@ -10,7 +10,7 @@ use crate::finance::calendar::name;
 use crate::identity::{KeyId, TenantPath};
 use crate::journal::fixture::{closing, folder};
 use crate::journal::{Closing, Position};
-use crate::store::STORE_FILE;
+use crate::store::{STORE_FILE, StoreUrl};
 use crate::store::projection::{Projected, Projection};
 use crate::store::sqlite::Create;
 use crate::usage::bill::Pricing;
@@ -120,9 +120,9 @@ fn by_hand(closings: &[Closing], of: &ReportOf) -> Vec<UsageSum> {
 
 /// A ledger of random closings; some of them are handed over twice.
 async fn ledger(folder: &std::path::Path, seed: u64, count: u128) -> (Store, Vec<Closing>) {
-    let path = folder.join(STORE_FILE);
-    let store = Store::open(&path, Create::IfMissing).await.unwrap();
-    let mut projection = Projection::connect(&path).await.unwrap();
+    let url = StoreUrl::from(&folder.join(STORE_FILE));
+    let store = Store::open(&url, Create::IfMissing).await.unwrap();
+    let mut projection = Projection::connect(&url, folder).await.unwrap();
     let mut dice = Dice(seed);
     let closings: Vec<Closing> = (0..count).map(|number| some_closing(&mut dice, number)).collect();
     for (at, batch) in closings.chunks(97).enumerate() {

@@ -49,6 +49,8 @@ fn tenant(path: &str, limits: LimitRule, rules: Vec<RuleSettings>) -> TenantRule
         limits,
         key_limits: LimitRule::default(),
         rules: rules.into(),
+        share: 1,
+        priority: crate::routing::fair::Priority::Normal,
     }
 }
 
