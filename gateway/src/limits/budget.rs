@@ -39,18 +39,20 @@ impl Budget {
         self.window
     }
 
-    /// What has to be asked for before a call of this birth can be counted.
+    /// What has to be asked for before a call of this birth can be counted. The first time without an end: a clock that
+    /// was set back may have written down uses of later days.
     pub fn unknown(&mut self, born_ms: u64) -> Option<Span> {
         let span = self.span(born_ms);
         match self.window {
             Window::Rolling { ms } => {
                 let from_ms = span.from_ms.saturating_sub(behind(ms));
-                let to_ms = self.known_from.unwrap_or(span.to_ms);
+                let to_ms = self.known_from.unwrap_or(u64::MAX);
                 (from_ms < to_ms).then_some(Span { from_ms, to_ms })
             }
             Window::Calendar { .. } | Window::Total | Window::Rate { .. } | Window::Now => {
                 let is_known = self.known_from.is_some_and(|known| span.from_ms >= known);
-                (!is_known && !self.committed.contains_key(&span.from_ms)).then_some(span)
+                let to_ms = if self.known_from.is_none() { u64::MAX } else { span.to_ms };
+                (!is_known && !self.committed.contains_key(&span.from_ms)).then_some(Span { to_ms, ..span })
             }
         }
     }
@@ -72,6 +74,11 @@ impl Budget {
         if self.known_from.is_none() || is_rolling {
             self.known_from = Some(span.from_ms);
         }
+    }
+
+    /// The end of the calendar's window or the step that the birth lies in.
+    pub fn end_ms(window: Window, born_ms: u64) -> u64 {
+        Self::new(window).span(born_ms).to_ms
     }
 
     /// Committed in the fullest of the windows that the birth lies in.

@@ -221,21 +221,29 @@ impl Ledger {
     /// A new line is counted before anything is taken, or the call is refused: serving it uncounted would be a way
     /// around every limit. A line for a caller that nobody saw before is made here, in the same step that takes its hold.
     fn create_missing(&mut self, ask: &Ask, now_ns: u64, room: Room) -> Result<(), Denied> {
-        for line in ask.lines.iter() {
-            if self.lines.get(&line.id).is_some_and(|counted| counted.fits(line)) {
-                continue;
-            }
-            let is_full = self.lines.len().saturating_add(room.others) >= room.lines_max;
-            let rested = self.swept_ns.is_none_or(|swept| now_ns.saturating_sub(swept) >= SWEEP_PAUSE_NS);
-            if self.lines.len() >= self.sweep_at.max(SWEEP_MIN) || (is_full && rested) {
-                self.sweep(now_ns);
-            }
-            if self.lines.len().saturating_add(room.others) >= room.lines_max {
-                return Err(Denied::Exceeded(LimitExceeded::levels(&line.level, room.lines_max)));
-            }
-            self.lines.insert(Arc::clone(&line.id), Counted::new(line, now_ns));
+        if self.missing(ask).next().is_none() {
+            return Ok(());
         }
+        let is_full = |ledger: &Self| {
+            let wanted = ledger.lines.len().saturating_add(ledger.missing(ask).count());
+            wanted.saturating_add(room.others) > room.lines_max
+        };
+        let rested = self.swept_ns.is_none_or(|swept| now_ns.saturating_sub(swept) >= SWEEP_PAUSE_NS);
+        if self.lines.len() >= self.sweep_at.max(SWEEP_MIN) || (rested && is_full(self)) {
+            self.sweep(now_ns);
+        }
+        // INVARIANT: from here on nothing is forgotten until all of the call's lines are taken.
+        if is_full(self) {
+            let level = self.missing(ask).next().map_or_else(|| Arc::clone(&ask.org), |line| Arc::clone(&line.level));
+            return Err(Denied::Exceeded(LimitExceeded::levels(&level, room.lines_max)));
+        }
+        let missing: Vec<Line> = self.missing(ask).cloned().collect();
+        self.lines.extend(missing.iter().map(|line| (Arc::clone(&line.id), Counted::new(line, now_ns))));
         Ok(())
+    }
+
+    fn missing<'a>(&'a self, ask: &'a Ask) -> impl Iterator<Item = &'a Line> {
+        ask.lines.iter().filter(|line| self.lines.get(&line.id).is_none_or(|counted| !counted.fits(line)))
     }
 
     fn all_known(&mut self, ask: &Ask) -> Result<(), Denied> {

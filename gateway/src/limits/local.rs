@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use super::budget;
+use super::budget::{self, Budget};
 use super::counter::{Ask, Counter, Granted, Line, NotGranted, Spent};
 use super::exceeded::Remaining;
 use super::ledger::{Denied, Ledger, Room};
@@ -24,6 +24,8 @@ use crate::clock;
 const SHARDS: usize = 64;
 /// How often one call asks for a past that moved on while it was asked for.
 const SEED_ROUNDS_MAX: usize = 4;
+/// Every window of every calendar begins at a whole quarter of an hour.
+const QUARTER_MS: u64 = 900_000;
 /// How long the book of usage may take for one answer.
 const BOOK_WAIT_MAX: Duration = Duration::from_secs(2);
 
@@ -110,7 +112,7 @@ impl Local {
             let Some(span) = self.with(&ask.org, |ledger, _, _| ledger.unknown(line, ask.born_ms)) else { continue };
             let uses = match &self.book {
                 None => Vec::new(),
-                Some(book) => past(book.as_ref(), line, span).await?,
+                Some(book) => past(book.as_ref(), line, ask.born_ms, span).await?,
             };
             self.with(&ask.org, |ledger, _, _| ledger.seed(line, ask.born_ms, span, &uses));
         }
@@ -118,16 +120,25 @@ impl Local {
     }
 }
 
-/// What the book knows of the span. Of a rolling window the steps, found by halving whatever isn't empty.
-async fn past(book: &dyn Spent, line: &Line, span: Span) -> Result<Vec<(u64, u64)>, NotGranted> {
-    let step = match line.window {
-        Window::Rolling { ms } => budget::step(ms),
-        Window::Calendar { .. } | Window::Total | Window::Rate { .. } | Window::Now => u64::MAX,
-    };
-    let (mut uses, mut spans) = (Vec::new(), vec![span]);
-    while let Some(Span { from_ms, to_ms }) = spans.pop() {
-        let answer = tokio::time::timeout(BOOK_WAIT_MAX, book.spent(line, Span { from_ms, to_ms })).await;
-        let used = answer.map_err(|_elapsed| NotGranted::Unavailable { why: "ledger_slow" })??;
+/// What the book knows of the span, by window or step. Most know nothing, which one question tells; the rest is found by
+/// halving whatever isn't empty.
+async fn past(book: &dyn Spent, line: &Line, born_ms: u64, span: Span) -> Result<Vec<(u64, u64)>, NotGranted> {
+    let now_to_ms = Budget::end_ms(line.window, born_ms).min(span.to_ms);
+    let (head, tail) = (Span { to_ms: now_to_ms, ..span }, Span { from_ms: now_to_ms, ..span });
+    let all = ask(book, line, span).await?;
+    let (mut uses, mut spans) = (Vec::new(), Vec::new());
+    if all > 0 {
+        let of_now = if tail.from_ms < tail.to_ms { ask(book, line, head).await? } else { all };
+        spans.push((head, of_now));
+        spans.push((tail, all.saturating_sub(of_now)));
+    }
+    while let Some((Span { from_ms, to_ms }, used)) = spans.pop() {
+        let step = match line.window {
+            Window::Rolling { ms } => budget::step(ms),
+            Window::Calendar { .. } if from_ms < now_to_ms => u64::MAX,
+            Window::Calendar { .. } => QUARTER_MS,
+            Window::Total | Window::Rate { .. } | Window::Now => u64::MAX,
+        };
         let steps = to_ms.saturating_sub(from_ms).div_ceil(step);
         if used == 0 {
             continue;
@@ -136,10 +147,17 @@ async fn past(book: &dyn Spent, line: &Line, span: Span) -> Result<Vec<(u64, u64
             uses.push((from_ms, used));
             continue;
         }
-        let middle = from_ms.saturating_add(steps.div_ceil(2).saturating_mul(step));
-        spans.extend([Span { from_ms, to_ms: middle }, Span { from_ms: middle, to_ms }]);
+        let middle_ms = from_ms.saturating_add(steps.div_ceil(2).saturating_mul(step)).min(to_ms);
+        let (early, late) = (Span { from_ms, to_ms: middle_ms }, Span { from_ms: middle_ms, to_ms });
+        let of_early = ask(book, line, early).await?;
+        spans.extend([(early, of_early), (late, used.saturating_sub(of_early))]);
     }
     Ok(uses)
+}
+
+async fn ask(book: &dyn Spent, line: &Line, span: Span) -> Result<u64, NotGranted> {
+    let answer = tokio::time::timeout(BOOK_WAIT_MAX, book.spent(line, span)).await;
+    answer.map_err(|_elapsed| NotGranted::Unavailable { why: "ledger_slow" })?
 }
 
 #[async_trait]

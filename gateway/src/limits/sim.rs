@@ -25,7 +25,7 @@ use model::{Call, Life, Model, Wants};
 /// Steps of a schedule.
 const STEPS: usize = 40;
 /// Machines that the calls come from, each with its own clock.
-const NODES: u64 = 3;
+const NODES: usize = 3;
 
 /// What a stand can do beside counting.
 #[derive(Debug, Clone, Copy)]
@@ -90,7 +90,7 @@ impl Dice {
     }
 
     fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[usize::try_from(self.below(of.len() as u64)).unwrap()]
+        of[usize::try_from(self.below(u64::try_from(of.len()).unwrap())).unwrap()]
     }
 }
 
@@ -100,7 +100,7 @@ struct Sim<'a> {
     dice: Dice,
     calls: Calls<'a>,
     model: Model,
-    skew_ms: [i64; NODES as usize],
+    skew_ms: [i64; NODES],
     now_ms: u64,
     seen: Seen,
 }
@@ -122,7 +122,7 @@ pub async fn schedule(stand: &dyn Stand, abilities: Abilities, seed: u64) -> Res
             model.past(line, at, used);
         }
     }
-    let (skew_ms, seen) = ([0; NODES as usize], Seen::default());
+    let (skew_ms, seen) = ([0; NODES], Seen::default());
     let mut sim = Sim { stand, abilities, dice, calls, model, skew_ms, now_ms, seen };
     for step in 0..STEPS {
         let done = sim.step().await;
@@ -172,7 +172,7 @@ impl Sim<'_> {
             15 => self.crash(),
             16 | 17 => self.pass().await,
             18 => {
-                let node = usize::try_from(self.dice.below(NODES)).unwrap();
+                let node = self.node();
                 self.skew_ms[node] = self.dice.pick(self.abilities.skews);
                 Ok(())
             }
@@ -182,8 +182,8 @@ impl Sim<'_> {
 
     /// Calls that come at the same moment and ask for the same: exactly as many pass as there is room for.
     async fn reserve(&mut self, many: u64) -> Result<(), String> {
-        let node = self.dice.below(NODES);
-        let born_ms = self.now_ms.saturating_add_signed(self.skew_ms[usize::try_from(node).unwrap()]);
+        let node = self.node();
+        let born_ms = self.now_ms.saturating_add_signed(self.skew_ms[node]);
         let amounts = amounts(&mut self.dice, if many > 1 { 20 } else { 80 }, 1);
         let asks: Vec<Ask> =
             (0..many).map(|_| Ask { ttl: self.abilities.ttl, ..self.calls.ask(amounts, born_ms) }).collect();
@@ -263,9 +263,8 @@ impl Sim<'_> {
             output_tokens: part(held.output_tokens),
             nano: part(held.nano),
         };
-        let call = &mut self.model.calls[at];
-        self.stand.counter().settle(&call.ask, &held, &used);
-        call.settle(used);
+        self.stand.counter().settle(&self.model.calls[at].ask, &held, &used);
+        self.model.settle(at, used);
         self.stand.settled().await;
         Ok(())
     }
@@ -296,7 +295,7 @@ impl Sim<'_> {
 
     /// A node dies: nobody settles or renews its calls any more.
     fn crash(&mut self) -> Result<(), String> {
-        let node = self.dice.below(NODES);
+        let node = self.node();
         for call in self.model.calls.iter_mut().filter(|call| call.node == node && call.life == Life::Running) {
             call.life = Life::Lost;
             self.seen.crashed += 1;
@@ -311,7 +310,7 @@ impl Sim<'_> {
         let before = live(&self.model);
         self.now_ms += ms;
         self.model.passed_ms += ms;
-        self.seen.expired += (before - live(&self.model)) as u64;
+        self.seen.expired += u64::try_from(before - live(&self.model)).unwrap();
         self.stand.pass(Duration::from_millis(ms)).await;
         Ok(())
     }
@@ -350,6 +349,10 @@ impl Sim<'_> {
             }
         }
         Ok(())
+    }
+
+    fn node(&mut self) -> usize {
+        usize::try_from(self.dice.next()).unwrap() % NODES
     }
 
     fn any(&mut self, fits: impl Fn(&Call) -> bool) -> Option<usize> {

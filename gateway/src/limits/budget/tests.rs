@@ -19,11 +19,13 @@ fn nothing_is_known_before_it_is_asked_for_and_once_is_enough() {
     let at = 1_790_000_000_000;
     let mut budget = Budget::new(DAY);
     let span = budget.unknown(at).unwrap();
-    budget.seed(at, span, &[(span.from_ms, 7)]);
+    let next = Budget::end_ms(DAY, at);
+    assert_eq!((span.to_ms, next - span.from_ms), (u64::MAX, 24 * HOUR));
+    budget.seed(at, span, &[(span.from_ms, 7), (next + 24 * HOUR, 1)]);
     budget.seed(at, span, &[(span.from_ms, 7)]);
     assert_eq!((budget.unknown(at), budget.committed(at)), (None, 7));
-    // Days after it begin at nothing; a day before it has to be asked for.
-    assert_eq!((budget.unknown(span.to_ms), budget.committed(span.to_ms)), (None, 0));
+    // Days after it begin at nothing but what was said of them; a day before it has to be asked for.
+    assert_eq!((budget.unknown(next), budget.committed(next), budget.committed(next + 24 * HOUR)), (None, 0, 1));
     let before = budget.unknown(span.from_ms - 1).unwrap();
     assert_eq!(before.to_ms, span.from_ms);
     budget.seed(span.from_ms - 1, before, &[(before.from_ms, 5)]);
@@ -80,7 +82,7 @@ fn a_rolling_window_knows_its_past_step_by_step_and_forgets_it() {
     let mut budget = Budget::new(Window::Rolling { ms });
     let at = 100 * ms + 500;
     let span = budget.unknown(at).unwrap();
-    assert_eq!(span, Span { from_ms: 100 * ms - 59_000, to_ms: 100 * ms + 1_000 });
+    assert_eq!(span, Span { from_ms: 100 * ms - 59_000, to_ms: u64::MAX });
     budget.seed(at, span, &[(span.from_ms, 3), (100 * ms, 4)]);
     assert_eq!((budget.committed(at), budget.committed(at + 1_000)), (7, 4));
     for steps in 1..=300 {

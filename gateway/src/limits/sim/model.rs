@@ -28,7 +28,7 @@ pub enum Wants {
 #[derive(Debug, Clone)]
 pub struct Call {
     pub ask: Ask,
-    pub node: u64,
+    pub node: usize,
     pub held: Amounts,
     pub used: Amounts,
     pub life: Life,
@@ -52,12 +52,12 @@ pub struct Model {
     pub calls: Vec<Call>,
     past: Vec<(Arc<str>, u64, u64)>,
     pub passed_ms: u64,
-    /// Whether any call used more than it held: then a window may be above its cap.
+    /// Whether any call used more than it was charged before: then a window may be above its cap.
     in_debt: bool,
 }
 
 impl Call {
-    pub fn new(ask: Ask, node: u64, passed_ms: u64) -> Self {
+    pub fn new(ask: Ask, node: usize, passed_ms: u64) -> Self {
         let (held, used) = (ask.budgets, Amounts::default());
         Self { ask, node, held, used, life: Life::Running, renewed_ms: passed_ms }
     }
@@ -65,10 +65,6 @@ impl Call {
     pub fn grow(&mut self, more: &Amounts, passed_ms: u64) {
         self.held = self.held.plus(more);
         self.renewed_ms = passed_ms;
-    }
-
-    pub fn settle(&mut self, used: Amounts) {
-        (self.used, self.life) = (used, Life::Settled);
     }
 
     /// Whether it has its place among those that run.
@@ -90,6 +86,16 @@ impl Call {
 impl Model {
     pub fn new(lines: Arc<[Line]>) -> Self {
         Self { lines, calls: Vec::new(), past: Vec::new(), passed_ms: 0, in_debt: false }
+    }
+
+    /// What was used is known, or known better.
+    pub fn settle(&mut self, at: usize, used: Amounts) {
+        let call = &mut self.calls[at];
+        let before = call.charged();
+        self.in_debt |= used.input_tokens > before.input_tokens
+            || used.output_tokens > before.output_tokens
+            || used.nano > before.nano;
+        (call.used, call.life) = (used, Life::Settled);
     }
 
     /// Used before.
@@ -152,12 +158,7 @@ impl Model {
     ///
     /// # Errors
     /// The one that does.
-    pub fn within_caps(&mut self) -> Result<(), String> {
-        let over = |call: &Call| {
-            let (used, held) = (call.used, call.held);
-            used.input_tokens > held.input_tokens || used.output_tokens > held.output_tokens || used.nano > held.nano
-        };
-        self.in_debt |= self.calls.iter().any(over);
+    pub fn within_caps(&self) -> Result<(), String> {
         if self.in_debt {
             return Ok(());
         }

@@ -102,10 +102,10 @@ impl Counter for WrongCounter {
 #[tokio::test]
 async fn a_counter_that_is_wrong_is_caught() {
     let faults = [
-        (Fault::ChecksThenTakes, "above"),
+        (Fault::ChecksThenTakes, "granted"),
         (Fault::NeverGivesBack, "refused"),
         (Fault::CountsTwice, "refused"),
-        (Fault::ForgetsTheLost, "above"),
+        (Fault::ForgetsTheLost, "granted"),
         (Fault::LiesAboutTheWait, "after 1s still"),
     ];
     for (fault, word) in faults {
