@@ -12,13 +12,8 @@ use anyhow::{Context, Result, bail};
 use crate::cache;
 
 /// What the tests import; pinned, so that a test run means the same next month.
-const PINS: [&str; 5] = [
-    "openai==3.57.0",
-    "anthropic==2.14.0",
-    "scim2-tester==0.5.2",
-    "scim2-client==0.13.2",
-    "scim2-models==0.12.3",
-];
+const PINS: [&str; 5] =
+    ["openai==3.57.0", "anthropic==2.14.0", "scim2-tester==0.5.2", "scim2-client==0.13.2", "scim2-models==0.12.3"];
 
 /// The path of the environment's python.
 pub fn make() -> Result<PathBuf> {

@@ -818,7 +818,9 @@ pub const DEPLOYMENT: &[Key] = &[
     key(
         "endpoints",
         Texts,
-        Means("what its provider usually speaks: engine chat_completions and completions; openai these, responses and embeddings; anthropic messages and count_tokens"),
+        Means(
+            "what its provider usually speaks: engine chat_completions and completions; openai these, responses and embeddings; anthropic messages and count_tokens",
+        ),
         "[chat_completions, embeddings]",
         "The endpoints that it speaks, of `chat_completions`, `completions`, `messages`, `count_tokens`, `responses`, `embeddings`, `rerank`. A call goes only to a deployment that speaks its endpoint: nothing is translated.",
     ),

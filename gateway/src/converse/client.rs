@@ -38,12 +38,7 @@ pub struct Client<'s> {
 
 impl<'s> Client<'s> {
     /// A client that got nothing yet.
-    pub fn new(
-        session: &'s mut Session,
-        dialect: Dialect,
-        headers: request::Headers,
-        write_stall: Duration,
-    ) -> Self {
+    pub fn new(session: &'s mut Session, dialect: Dialect, headers: request::Headers, write_stall: Duration) -> Self {
         session.set_write_timeout(Some(write_stall));
         let last_write = clock::instant();
         Self { session, headers, dialect, status: 0, begun: false, ended: false, events: 0, early_bytes: 0, last_write }

@@ -20,8 +20,8 @@ fn counts(endpoint: Endpoint, raw: &[u8]) -> Option<Usage> {
         Endpoint::Messages | Endpoint::CountTokens | Endpoint::Responses => {
             let usage: Named = serde_json::from_slice(raw).ok()?;
             let cached = |tokens: Option<u64>| tokens.unwrap_or(0);
-            let cached = cached(usage.cache_read_input_tokens)
-                .saturating_add(cached(usage.cache_creation_input_tokens));
+            let cached =
+                cached(usage.cache_read_input_tokens).saturating_add(cached(usage.cache_creation_input_tokens));
             let input = usage.input_tokens.unwrap_or(0).saturating_add(cached);
             Some(Usage::new(input, usage.output_tokens.unwrap_or(0)))
         }

@@ -173,12 +173,8 @@ impl Envelope {
         stored::refuse_references(endpoint, prompt.of(&body))?;
         let measure = read.measure(shape, prompt)?;
         let (choices, best_of) = read.choices(endpoint)?;
-        let spots = Spots {
-            open: members.open,
-            model: model_span,
-            caps: cap.spots,
-            options: options.map(|found| found.spots),
-        };
+        let spots =
+            Spots { open: members.open, model: model_span, caps: cap.spots, options: options.map(|found| found.spots) };
         let stream = endpoint.generates() && read.boolean("stream")?.unwrap_or(false);
         let is_response = endpoint == Endpoint::Responses;
         Ok(Self {

@@ -129,7 +129,8 @@ mod tests {
 
     #[test]
     fn messages_state_usage_in_two_places() {
-        let start = br#"{"type":"message_start","message":{"id":"msg_1","usage":{"input_tokens":25,"output_tokens":1}}}"#;
+        let start =
+            br#"{"type":"message_start","message":{"id":"msg_1","usage":{"input_tokens":25,"output_tokens":1}}}"#;
         for name in [Some(b"message_start".as_slice()), None] {
             let read = of_messages(name, start);
             assert_eq!(read.class, Class::Frame);
@@ -150,10 +151,10 @@ mod tests {
 
     #[test]
     fn a_response_ends_in_one_of_three_ways() {
-        let event = |status: &str| format!(r#"{{"response":{{"id":"resp_1","status":"{status}","usage":{{"input_tokens":3}}}}}}"#);
-        for (name, class) in
-            [("completed", Class::Last), ("incomplete", Class::Last), ("failed", Class::Error)]
-        {
+        let event = |status: &str| {
+            format!(r#"{{"response":{{"id":"resp_1","status":"{status}","usage":{{"input_tokens":3}}}}}}"#)
+        };
+        for (name, class) in [("completed", Class::Last), ("incomplete", Class::Last), ("failed", Class::Error)] {
             let data = event(name);
             let read = of_responses(Some(format!("response.{name}").as_bytes()), data.as_bytes());
             assert_eq!((read.class, read.finish_reason.as_deref()), (class, Some(name)));

@@ -148,7 +148,12 @@ mod tests {
                 "{}",
                 Some("max_output_tokens"),
             ),
-            (Endpoint::Embeddings, r#"{"data":[{"embedding":[0.5]}],"usage":{"total_tokens":3}}"#, r#"{"total_tokens":3}"#, None),
+            (
+                Endpoint::Embeddings,
+                r#"{"data":[{"embedding":[0.5]}],"usage":{"total_tokens":3}}"#,
+                r#"{"total_tokens":3}"#,
+                None,
+            ),
             (
                 Endpoint::Rerank,
                 r#"{"results":[],"meta":{"billed_units":{"search_units":1}}}"#,

@@ -26,13 +26,7 @@ pub(super) struct Names {
 impl Names {
     /// Looks at one event, of which `read` was read.
     #[allow(clippy::needless_pass_by_value, reason = "what was read is used up here")]
-    pub(super) fn judge(
-        &mut self,
-        event: &Event,
-        endpoint: Endpoint,
-        read: Named<'_>,
-        meter: &mut Meter,
-    ) -> Verdict {
+    pub(super) fn judge(&mut self, event: &Event, endpoint: Endpoint, read: Named<'_>, meter: &mut Meter) -> Verdict {
         if let Some(reason) = &read.finish_reason {
             meter.finish_reason = Some(Arc::from(&**reason));
             meter.finished = meter.finished.saturating_add(1);
@@ -103,12 +97,10 @@ mod tests {
         let reading = meter.reading(HELD, UsageSource::Provider);
         assert_eq!((reading.input, reading.output, reading.source), (30, 9, UsageSource::Provider));
         assert_eq!(meter.finish_reason.as_deref(), Some("end_turn"));
-        assert!(matches!(verdicts.as_slice(), [
-            Verdict::Frame(_),
-            Verdict::Answer(_),
-            Verdict::Frame(_),
-            Verdict::Done(_)
-        ]));
+        assert!(matches!(
+            verdicts.as_slice(),
+            [Verdict::Frame(_), Verdict::Answer(_), Verdict::Frame(_), Verdict::Done(_)]
+        ));
     }
 
     #[test]

@@ -23,7 +23,10 @@ pub(super) fn names(param: &'static str, array: &[u8], endpoint: Endpoint) -> Re
     if tools.len() > TOOLS_MAX {
         return Err(EnvelopeFault::Range { param: param.to_owned(), expected: "at most 512 tools" });
     }
-    tools.iter().map(|tool| name(param, tool.as_object().ok_or_else(|| wrong("an array of objects"))?, endpoint)).collect()
+    tools
+        .iter()
+        .map(|tool| name(param, tool.as_object().ok_or_else(|| wrong("an array of objects"))?, endpoint))
+        .collect()
 }
 
 fn name(param: &'static str, tool: &Map<String, Value>, endpoint: Endpoint) -> Result<String, EnvelopeFault> {
