@@ -98,7 +98,7 @@ impl Check<'_> {
         DeploymentRule {
             name: name.into(),
             provider,
-            endpoints: self.endpoints(section, provider),
+            endpoints: self.spoken(section, provider),
             address,
             base_path,
             api_key,
@@ -119,7 +119,7 @@ impl Check<'_> {
     }
 
     /// The endpoints that a deployment speaks.
-    fn endpoints(&mut self, section: &Section<'_>, provider: Provider) -> Arc<[Endpoint]> {
+    fn spoken(&mut self, section: &Section<'_>, provider: Provider) -> Arc<[Endpoint]> {
         let named = section.texts("endpoints");
         if named.is_empty() {
             if matches!(section.get("endpoints"), Some(Node::List(items)) if items.is_empty()) {
