@@ -115,7 +115,14 @@ struct Cut {
 }
 
 /// Plays the recording up to `at`, lets the client see all of it, and hangs up. The call's id, where a head came.
-async fn cut(upstream: &Upstream, gateway: &Gateway, request: &Request, bytes: &[u8], at: usize, shown: usize) -> Option<String> {
+async fn cut(
+    upstream: &Upstream,
+    gateway: &Gateway,
+    request: &Request,
+    bytes: &[u8],
+    at: usize,
+    shown: usize,
+) -> Option<String> {
     let number = upstream.count();
     let script = if at == 0 { Script::stream() } else { Script::stream().send(bytes[..at].to_vec()) };
     upstream.next(script.then(Step::Hold));
@@ -183,7 +190,10 @@ async fn cut_everywhere(names: &[&str]) {
     errors.sort_unstable();
     let (median, worst) = (errors[errors.len() / 2], errors[errors.len() - 1]);
     let p99 = errors[errors.len() * 99 / 100];
-    println!("{total} cuts of {names:?}: {} estimates, median error {median}/10000, p99 {p99}, worst {worst}", errors.len());
+    println!(
+        "{total} cuts of {names:?}: {} estimates, median error {median}/10000, p99 {p99}, worst {worst}",
+        errors.len()
+    );
     assert!(median <= 200, "median error {median} of 10,000");
 }
 
@@ -284,7 +294,10 @@ async fn a_provider_is_heard_out_within_its_limit_where_that_is_wanted() {
     let row = rows(&gateway, 1).await.remove(0);
     let made = recording.events.last().unwrap().1;
     assert_eq!((row["source"].as_str(), row["outcome"].as_str()), (Some("provider"), Some("hung_up")), "{row}");
-    assert_eq!((row["input_tokens"].as_u64(), row["output_tokens"].as_u64()), (Some(recording.prompt_tokens), Some(made)));
+    assert_eq!(
+        (row["input_tokens"].as_u64(), row["output_tokens"].as_u64()),
+        (Some(recording.prompt_tokens), Some(made))
+    );
 
     let endless = (0..400).fold(Script::stream(), |script, n| script.event(say::delta(&format!("w{n} "))));
     upstream.next(endless.then(Step::Hold));
@@ -306,7 +319,8 @@ async fn the_end_user_is_told_from_others_and_not_by_name() {
         body["user"] = json!(name);
         gateway.open(&Request::chat(&key.secret, &body)).await.rest().await;
     }
-    let users: Vec<String> = rows(&gateway, 3).await.iter().map(|row| row["end_user"].as_str().unwrap().into()).collect();
+    let users: Vec<String> =
+        rows(&gateway, 3).await.iter().map(|row| row["end_user"].as_str().unwrap().into()).collect();
     assert!(users.iter().all(|user| user.starts_with("eu_") && user.len() == 19), "{users:?}");
     let distinct: std::collections::BTreeSet<&String> = users.iter().collect();
     assert_eq!(distinct.len(), 2, "{users:?}");

@@ -73,8 +73,9 @@ async fn fr_cost_04_every_attempt_is_charged_at_its_own_models_price() {
     assert!(gateway.open(&request).await.rest().await.is_done());
 
     let calls = gateway.audit_calls(2).await;
-    let cost = |call: &Value| call["attempts"].as_array().unwrap().iter().filter_map(|a| a["cost_nano"].as_i64()).sum::<i64>();
-    assert_eq!(cost(&calls[0]), 6_338_000_000 , "{}", calls[0]);
+    let cost =
+        |call: &Value| call["attempts"].as_array().unwrap().iter().filter_map(|a| a["cost_nano"].as_i64()).sum::<i64>();
+    assert_eq!(cost(&calls[0]), 6_338_000_000, "{}", calls[0]);
     assert_eq!(cost(&calls[1]), 750_000, "{}", calls[1]);
     assert!(calls.iter().all(|call| call["model"] == "mock" && outcome(call) == "completed"), "{calls:?}");
     assert_eq!(gateway.usage_rows(4).await.len(), 4);
@@ -106,7 +107,8 @@ async fn fr_rl_09_large_answers_count_whatever_their_pieces_and_content_type() {
                 let body = answer(Some(place));
                 let size = body.len().div_ceil(pieces);
                 let script = Script::json(200, body).split(size);
-                let script = if kind.is_empty() { script.without("content-type") } else { script.header("content-type", kind) };
+                let script =
+                    if kind.is_empty() { script.without("content-type") } else { script.header("content-type", kind) };
                 scene.upstream.next(script);
                 let reply = scene.gateway.fetch(&scene.whole()).await;
                 assert_eq!(reply.status, 200, "{pieces} {kind} {place}");

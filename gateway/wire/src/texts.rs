@@ -43,7 +43,10 @@ pub fn visit<'a>(json: &'a [u8], mut see: impl FnMut(&'a [u8], Piece<'a>)) {
             b'}' | b']' => drop(names.pop()),
             byte if byte.is_ascii_alphanumeric() || *byte == b'-' => {
                 see(name, Piece::Word);
-                while json.get(at).is_some_and(|byte| !matches!(byte, b',' | b']' | b'}') && !byte.is_ascii_whitespace()) {
+                while json
+                    .get(at)
+                    .is_some_and(|byte| !matches!(byte, b',' | b']' | b'}') && !byte.is_ascii_whitespace())
+                {
                     at = at.saturating_add(1);
                 }
                 continue;
