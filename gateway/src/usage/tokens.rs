@@ -15,6 +15,9 @@ pub const INLINE_BYTES_MAX: usize = 8 << 10;
 /// Bytes that are counted as one piece. A border between two costs at most a few tokens in some two thousand, and
 /// makes the time linear whatever the text is.
 const PIECE_BYTES: usize = 8 << 10;
+/// Bytes that are counted of a text that has a token for every two bytes or more: counting takes time by the token, and
+/// what is so dense is no text that a model was made for.
+const DENSE_BYTES: usize = 256 << 10;
 /// The whole, in factors.
 const PER_MILLE: u64 = 1_000;
 
@@ -35,10 +38,19 @@ impl Vocabulary {
         }
     }
 
-    /// Tokens of a text.
+    /// Tokens of a text; of a very long one without words, such as base64, what they are at most.
     pub fn count(self, text: &str) -> u64 {
         let tokenizer = self.tokenizer();
-        pieces(text).fold(0, |sum, piece| sum.saturating_add(count(tokenizer.count(piece))))
+        let (mut tokens, mut bytes) = (0_u64, 0_usize);
+        for piece in pieces(text) {
+            if bytes >= DENSE_BYTES && tokens.saturating_mul(2) >= count(bytes) {
+                // No token is shorter than a byte.
+                return tokens.saturating_add(count(text.len().saturating_sub(bytes)));
+            }
+            tokens = tokens.saturating_add(count(tokenizer.count(piece)));
+            bytes = bytes.saturating_add(piece.len());
+        }
+        tokens
     }
 }
 

@@ -46,7 +46,8 @@ fn fr_cost_14_no_text_stops_the_counting_and_none_is_counted_short() {
             let (counted, whole) = time(&long, 1);
             println!("{vocabulary:?} {name}: 10 times 100 KB {pieces} us, 1 MB {whole} us, {counted} tokens");
             assert!(whole < pieces.saturating_mul(3) / 2 + 20_000, "{name}: {pieces} us, then {whole} us");
-            assert!(whole < 100_000, "{name}: {whole} us");
+            // The machine of the tests may be busy; what is not linear takes many seconds.
+            assert!(whole < 400_000, "{name}: {whole} us");
             // The whole text at once, where that ends in this life.
             let exact = u64::try_from(vocabulary.tokenizer().count(&*short)).unwrap();
             let ours = vocabulary.count(&short);
