@@ -172,6 +172,11 @@ impl Journal {
         !self.shared.failing.load(Ordering::Acquire)
     }
 
+    /// Whether the store's server is away: what it can't take waits in the journal, as long as there are places.
+    pub fn is_store_away(&self) -> bool {
+        self.shared.away.load(Ordering::Acquire)
+    }
+
     /// Calls that are running or wait to be projected.
     pub fn backlog(&self) -> usize {
         self.shared.backlog()

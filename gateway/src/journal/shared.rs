@@ -106,6 +106,8 @@ pub(super) struct Shared {
     pub(super) progress: watch::Sender<Progress>,
     /// Set by whoever sees a write fail, cleared by the writer alone.
     pub(super) failing: AtomicBool,
+    /// The store's server is away; the journal keeps what it can't take.
+    pub(super) away: AtomicBool,
     /// The writer sleeps and must be woken for new work.
     pub(super) idle: AtomicBool,
     pub(super) stop: AtomicBool,
@@ -123,6 +125,7 @@ impl Shared {
             queue: Mutex::default(),
             progress: watch::Sender::new(Progress::default()),
             failing: AtomicBool::new(false),
+            away: AtomicBool::new(false),
             idle: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             wake: OnceLock::new(),

@@ -211,6 +211,7 @@ impl Writer {
         }
         match self.project_due(now) {
             Err(JournalError::Store(StoreError::Away(error))) if self.patient => {
+                self.shared.away.store(true, Ordering::Release);
                 if self.away_until.replace(clock::instant().checked_add(AWAY_EVERY).unwrap_or(now)).is_none() {
                     let error: &dyn std::error::Error = &error;
                     tracing::error!(error, "the store's server is away: the journal keeps what it can't take");
@@ -219,6 +220,7 @@ impl Writer {
             }
             Ok(()) => {
                 if self.away_until.take().is_some() {
+                    self.shared.away.store(false, Ordering::Release);
                     tracing::info!("the store's server is back");
                 }
                 Ok(())

@@ -3,11 +3,15 @@
 //!
 //! `WEIR_POSTGRES` says where PostgreSQL's programs are; without it that test is skipped with a note.
 
+#![allow(clippy::arithmetic_side_effects, clippy::as_conversions)] // tests count small numbers
+#![allow(clippy::disallowed_methods, reason = "figures are measured where an environment variable says so")]
+
 mod directories;
 mod key_changes;
 mod keys;
 mod ledger;
 mod peppers;
+mod rates;
 mod server;
 mod tenants;
 mod together;
@@ -25,7 +29,15 @@ pub(super) struct Place {
 
 impl Place {
     async fn open(url: Option<StoreUrl>) -> Self {
-        let data = crate::journal::fixture::folder();
+        Self::beside(crate::journal::fixture::folder(), url).await
+    }
+
+    /// The same where a file is on a disk and not in memory.
+    pub(super) async fn on_disk(url: Option<StoreUrl>) -> Self {
+        Self::beside(tempfile::tempdir().unwrap(), url).await
+    }
+
+    async fn beside(data: tempfile::TempDir, url: Option<StoreUrl>) -> Self {
         let url = url.unwrap_or_else(|| StoreUrl::from(&data.path().join(STORE_FILE)));
         let store = Store::open(&url, Create::IfMissing).await.unwrap();
         Self { store, url, data }
@@ -58,9 +70,11 @@ macro_rules! promises {
         async fn a_server_of_postgresql_keeps_the_same_promises() {
             let Some(server) = Postgres::start() else { return };
             let database = server.database("weir");
+            let mut numbers = 1..;
             $($({
                 println!("{}", stringify!($name));
-                let place = Place::open(Some(schema(&database, stringify!($name)))).await;
+                let name = format!("promise_{}", numbers.next().unwrap());
+                let place = Place::open(Some(schema(&database, &name))).await;
                 $room::$name(&place).await;
                 place.store.close().await;
             })+)+

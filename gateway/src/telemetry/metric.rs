@@ -44,6 +44,8 @@ pub const JOURNAL_BACKLOG: &str = "weir_journal_backlog";
 pub const JOURNAL_FAILING: &str = "weir_journal_failing";
 /// Tenants, keys and lines of limits that are counted in this process.
 pub const LIMITS_COUNTED: &str = "weir_limits_counted";
+/// 1 while the store's server is away and the journal keeps what it can't take.
+pub const STORE_AWAY: &str = "weir_store_away";
 /// Deployments that cool down.
 pub const COOLING: &str = "weir_deployments_cooling";
 /// Seconds that calls waited for a busy deployment, by deployment and result.
@@ -149,6 +151,7 @@ pub fn install() -> Result<(), metrics_exporter_prometheus::BuildError> {
     describe_counter!(ENGINE_STARTS, "starts of the own engine");
     describe_gauge!(JOURNAL_BACKLOG, "closings that wait for the journal's writer");
     describe_gauge!(JOURNAL_FAILING, "1 while the journal can't be written and calls are refused");
+    describe_gauge!(STORE_AWAY, "1 while the store's server is away and the journal keeps what it can't take");
     describe_counter!(TOKENS_JUDGED, "issuers' tokens that were judged, by issuer and reason");
     describe_counter!(ISSUER_FETCHES, "fetches of issuers' keys by result");
     describe_counter!(INTROSPECTIONS, "questions to issuers about opaque tokens, by issuer and result");
@@ -184,6 +187,7 @@ pub fn observe(running: &Running, now: std::time::Instant) {
     gauge!(SESSIONS).set(count(running.sessions.count()));
     gauge!(JOURNAL_BACKLOG).set(count(running.journal.backlog()));
     gauge!(JOURNAL_FAILING).set(if running.journal.admits() { 0.0 } else { 1.0 });
+    gauge!(STORE_AWAY).set(if running.journal.is_store_away() { 1.0 } else { 0.0 });
     if let Some(bytes) = running.decisions.spooled() {
         // In steps of a KiB, so that the largest spool fits.
         let kib = u32::try_from(bytes.div_ceil(1_024)).unwrap_or(u32::MAX);
