@@ -21,6 +21,7 @@ mod outage;
 mod queue;
 mod script;
 mod seed;
+mod seen;
 pub mod settings;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use async_trait::async_trait;
 use redis::RedisResult;
 
 use super::counter::{Ask, Counter, Granted, Line, NotGranted, Spent};
+use super::exceeded::Remaining;
 use super::quantity::Amounts;
 use super::window::Span;
 use crate::telemetry::metric::limits as metric;
@@ -60,6 +62,7 @@ pub struct RedisCounter {
     lives: Lives,
     queue: Queue,
     turns: seed::Turns,
+    seen: seen::Seen,
     spent: Arc<dyn Spent>,
     local: Arc<dyn Counter>,
     settings: RedisSettings,
@@ -94,8 +97,8 @@ impl RedisCounter {
         let prefix = Arc::clone(&settings.prefix);
         let shared = Arc::new(Shared { link: Link::new(&settings)?, scripts: Scripts::new(), clock, prefix });
         let (queue, work) = queue::new(Arc::clone(&shared), settings.flush_max);
-        let turns = seed::Turns::default();
-        let counter = Self { shared, lives: Lives::default(), queue, turns, spent, local, settings };
+        let (lives, turns, seen) = (Lives::default(), seed::Turns::default(), seen::Seen::default());
+        let counter = Self { shared, lives, queue, turns, seen, spent, local, settings };
         Ok((Arc::new(counter), work))
     }
 
@@ -121,7 +124,10 @@ impl RedisCounter {
     async fn take(&self, ask: &Ask, take: Take, budgets: &Amounts) -> Result<Granted, Failed> {
         for _ in 0..SEED_ROUNDS_MAX {
             let unseeded = match self.once(ask, take, budgets).await? {
-                Answer::Granted(granted) => return Ok(granted),
+                Answer::Granted(granted, left) => {
+                    self.seen.keep(ask, left);
+                    return Ok(granted);
+                }
                 Answer::Full(exceeded) => return Err(Failed::Not(exceeded.into())),
                 Answer::Over => return Err(Failed::Not(NotGranted::Unavailable { why: "hold_over" })),
                 Answer::Unseeded(unseeded) => unseeded,
@@ -253,6 +259,18 @@ impl Counter for RedisCounter {
             None => self.queue.put_late(job),
         }
     }
+
+    fn remaining(&self, _org: &str, lines: &[Line], _born_ms: u64) -> Remaining {
+        self.seen.remaining(lines)
+    }
+
+    fn sweep(&self) {
+        self.local.sweep();
+    }
+
+    fn tracked(&self) -> usize {
+        self.seen.count().saturating_add(self.local.tracked())
+    }
 }
 
 /// A call whose reservation isn't decided yet; dropped, Redis is told that it used nothing.
@@ -296,7 +314,7 @@ impl Shared {
             Err(away) => Err(away),
         };
         metric::asked(match &answer {
-            Ok(Answer::Granted(_)) => "granted",
+            Ok(Answer::Granted(..)) => "granted",
             Ok(Answer::Full(_)) => "exceeded",
             Ok(Answer::Unseeded(_)) => "unseeded",
             Ok(Answer::Over) => "over",

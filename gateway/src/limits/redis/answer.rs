@@ -10,7 +10,8 @@ use crate::limits::window::{CalendarUnit, Window};
 /// An answer about a hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answer {
-    Granted(Granted),
+    /// With what each line still gives: its place among the call's lines first.
+    Granted(Granted, Vec<(usize, Standing)>),
     Full(LimitExceeded),
     /// Places among the call's lines whose past is not known, each with the moment from which on it is.
     Unseeded(Vec<(usize, Option<u64>)>),
@@ -22,7 +23,7 @@ pub(super) enum Answer {
 pub(super) fn read(ask: &Ask, words: &[String]) -> Option<Answer> {
     let (first, rest) = words.split_first()?;
     match first.as_str() {
-        "ok" => granted(ask, rest).map(Answer::Granted),
+        "ok" => granted(ask, rest),
         "full" => full(ask, rest).map(Answer::Full),
         "unseeded" => unseeded(rest).map(Answer::Unseeded),
         "over" => Some(Answer::Over),
@@ -65,20 +66,28 @@ fn unseeded(words: &[String]) -> Option<Vec<(usize, Option<u64>)>> {
     words.chunks(2).map(one).collect()
 }
 
-fn granted(ask: &Ask, words: &[String]) -> Option<Granted> {
-    let mut granted = Granted::default();
+fn granted(ask: &Ask, words: &[String]) -> Option<Answer> {
+    let (mut granted, mut left) = (Granted::default(), Vec::with_capacity(words.len() / 3));
     for three in words.chunks(3) {
-        let [at, remaining, reset_us] = three else { return None };
-        let line = ask.lines.get(place(at)?)?;
-        let standing = Standing::of(line, remaining.parse().ok()?, Duration::from_micros(reset_us.parse().ok()?));
-        let kept = match line.quantity {
-            Quantity::Requests => &mut granted.requests,
-            Quantity::Tokens | Quantity::InputTokens | Quantity::OutputTokens => &mut granted.tokens,
-            Quantity::Money | Quantity::Concurrency => continue,
-        };
-        standing.keep_tightest(kept);
+        let [at, remaining, reset] = three else { return None };
+        let at = place(at)?;
+        let line = ask.lines.get(at)?;
+        let (_, reset) = waits(line, ask.born_ms, -1, reset.parse().ok()?);
+        let standing = Standing::of(line, remaining.parse().ok()?, reset.unwrap_or(Duration::MAX));
+        if let (Window::Rate { .. }, Some(kept)) = (line.window, kept_as(&mut granted, line.quantity)) {
+            standing.clone().keep_tightest(kept);
+        }
+        left.push((at, standing));
     }
-    Some(granted)
+    Some(Answer::Granted(granted, left))
+}
+
+fn kept_as(granted: &mut Granted, quantity: Quantity) -> Option<&mut Option<Standing>> {
+    match quantity {
+        Quantity::Requests => Some(&mut granted.requests),
+        Quantity::Tokens | Quantity::InputTokens | Quantity::OutputTokens => Some(&mut granted.tokens),
+        Quantity::Money | Quantity::Concurrency => None,
+    }
 }
 
 /// Of several lines without room the one that has to be waited for longest, or the wait would not be true.

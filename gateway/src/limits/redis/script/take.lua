@@ -1,7 +1,7 @@
 -- Takes a hold at every line or at none; for a hold that is there already, brings its budgets to what is asked and renews
 -- it. Everything is looked at before anything is written, so that a script that is killed has taken nothing.
 --
--- Answers {'ok', place, remaining, µs until full, …} for each rate; {'full', place, wait, remaining, reset, …} for each
+-- Answers {'ok', place, remaining, reset, …} for each rate and budget; {'full', place, wait, remaining, reset, …} for each
 -- line that has no room; {'unseeded', place, known from or -1, …} for budgets whose past is not known; {'over'} for an
 -- ended call.
 local hold = read_hold()
@@ -53,6 +53,7 @@ function look.b(at, line, amount)
   local kept = redis.call('HMGET', line.key, digits(line.b), 'k')
   if not kept[2] or (tonumber(kept[2]) > line.b and not kept[1]) then return not_known(at, kept[2]) end
   local committed = whole(number(kept[1]))
+  line.after, line.reset = plus(committed, amount), -1
   if not needs_room(amount) or not above(plus(committed, amount), line.cap) then return end
   local left = minus(line.cap, committed)
   no_room(at, -1, text(above(left, ZERO) and left or ZERO), -1)
@@ -62,6 +63,7 @@ function look.o(at, line, amount)
   local steps, known = read_steps(line)
   if not known or math.max(0, line.b - behind(line)) < known then return not_known(at, known) end
   local committed = fullest(line, steps, line.b)
+  line.after, line.reset = plus(committed, amount), empty_from(line, steps)
   if not needs_room(amount) or not above(plus(committed, amount), line.cap) then return end
   local left = minus(line.cap, committed)
   no_room(at, fits_from(line, steps, amount), text(above(left, ZERO) and left or ZERO), empty_from(line, steps))
@@ -114,12 +116,19 @@ end
 write_hold('L', expires, budgets, hold and hold.rates or (is_first and rates or {ZERO, ZERO, ZERO, ZERO}))
 
 local answer = {'ok'}
+local function left(at, remaining, reset)
+  answer[#answer + 1] = at
+  answer[#answer + 1] = remaining
+  answer[#answer + 1] = digits(reset)
+end
 for at, line in ipairs(lines) do
   if line.kind == 'r' then
     local bucket = line.bucket or read_bucket(line)
-    answer[#answer + 1] = at
-    answer[#answer + 1] = digits(math.max(0, math.floor(double(line.cap) - bucket.level + close(line))))
-    answer[#answer + 1] = digits(drained_in(line, bucket.level))
+    local tokens = math.max(0, math.floor(double(line.cap) - bucket.level + close(line)))
+    left(at, digits(tokens), drained_in(line, bucket.level))
+  elseif line.after then
+    local rest = minus(line.cap, line.after)
+    left(at, text(above(rest, ZERO) and rest or ZERO), line.reset)
   end
 end
 return answer

@@ -218,3 +218,22 @@ async fn a_month_says_its_end_and_a_total_none() {
     node.counter.reserve(&ask(&total, 10)).await.unwrap();
     assert_eq!(exceeded(node.counter.reserve(&ask(&total, 1)).await).retry_after, None);
 }
+
+#[tokio::test]
+async fn what_is_left_is_known_without_asking() {
+    let Some(server) = Redis::start() else { return };
+    let node = Node::at(&server).await;
+    let tokens = line("acme/tokens", Quantity::Tokens, 1_000, Window::Rate { ms: 60_000 });
+    let rolling = line("acme/hour", Quantity::Money, 80, Window::Rolling { ms: 3_600_000 });
+    let lines = [monthly(100), tokens, rolling];
+    let left = || node.counter.remaining("acme", &lines, NOON_MS);
+    // Nobody asked yet: of a budget nothing is known, and a rate is full.
+    assert_eq!((left().money, left().tokens.unwrap().remaining), (None, 1_000));
+    let mut call = ask(&lines, 30);
+    call.rates.input_tokens = 400;
+    let granted = node.counter.reserve(&call).await.unwrap();
+    assert_eq!(granted.tokens.unwrap().remaining, 600);
+    let money = left().money.unwrap();
+    assert_eq!((money.remaining, money.limit, left().tokens.unwrap().remaining), (50, 80, 600));
+    assert!(money.reset > Duration::from_secs(3_500) && money.reset <= Duration::from_secs(3_660), "{money:?}");
+}

@@ -7,7 +7,8 @@ use futures_util::future::join_all;
 
 use super::scene::*;
 use crate::limits::counter::{Counter, NotGranted};
-use crate::limits::quantity::Amounts;
+use crate::limits::quantity::{Amounts, Quantity};
+use crate::limits::window::Window;
 use crate::servers::redis::Redis;
 
 #[tokio::test]
@@ -105,4 +106,42 @@ async fn a_gateway_that_ends_tells_what_is_left_and_the_next_may_tell_it_again()
     third.counter.settle(&calls[0], &calls[0].budgets, &nano(1));
     third.counter.told().await;
     assert_eq!(committed(&server), "302");
+}
+
+/// A script that is cut off has taken everything or nothing, and who got no answer is told to Redis as unused.
+#[tokio::test]
+async fn a_server_killed_under_load_agrees_with_what_was_used() {
+    let more = ["--appendonly", "yes", "--appendfsync", "always"];
+    let Some(mut server) = Redis::start_with(None, &more) else { return };
+    let mut settings = crate::limits::redis::settings::RedisSettings::at(&server.url());
+    settings.timeout = std::time::Duration::from_millis(500);
+    settings.probe_every = std::time::Duration::from_millis(20);
+    let node = Node::with(settings, crate::limits::redis::Clock::Server, Arc::default());
+    node.counter.start().await.unwrap();
+    let lines = [monthly(1_000_000), rate(100_000), line("acme/now", Quantity::Concurrency, 10_000, Window::Now)];
+    let mut used = 0;
+    for round in 0..3_u32 {
+        let calls: Vec<_> = (0..400).map(|n| ask(&lines, 10 + n % 7)).collect();
+        let some = tokio::sync::Semaphore::new(0);
+        let reserve = async |call| {
+            let granted = node.counter.reserve(call).await.is_ok();
+            some.add_permits(1);
+            granted
+        };
+        let kill = async {
+            drop(some.acquire_many(10 + 40 * round).await);
+            server.away();
+        };
+        let (granted, ()) = tokio::join!(join_all(calls.iter().map(reserve)), kill);
+        for (call, _) in calls.iter().zip(&granted).filter(|(_, granted)| **granted) {
+            node.counter.settle(call, &call.budgets, &nano(call.budgets.nano - 3));
+            used += call.budgets.nano - 3;
+        }
+        server.back();
+        node.counter.told().await;
+        assert_eq!(committed(&server), used.to_string());
+        let running = server.tell("ZCARD weir{%acme}:n:acme/now").unwrap();
+        assert_eq!(running, ":0\r\n");
+    }
+    assert!(used > 0);
 }
