@@ -18,6 +18,7 @@ pub mod ledger;
 pub mod local;
 pub mod quantity;
 pub mod rate;
+pub mod redis;
 pub mod reservation;
 pub mod rule;
 pub mod rules;

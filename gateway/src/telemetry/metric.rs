@@ -1,5 +1,7 @@
 //! The table of metrics, and the one place that counts an ended call.
 
+pub mod limits;
+
 use std::collections::HashMap;
 use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
@@ -171,6 +173,7 @@ pub fn install() -> Result<(), metrics_exporter_prometheus::BuildError> {
     describe_counter!(LDAP_QUESTIONS, "questions to LDAP servers, by directory and result");
     describe_gauge!(LIMITS_COUNTED, "tenants, keys and lines of limits that are counted in this process");
     describe_gauge!(COOLING, "deployments that cool down after failures");
+    limits::describe();
     HANDLE.set(handle).unwrap_or(());
     Ok(())
 }

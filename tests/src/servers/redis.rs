@@ -65,7 +65,7 @@ impl Redis {
         command.arg(self.socket()).arg("--port").arg(self.address.map_or(0, |address| address.port()).to_string());
         command.args(["--bind", "127.0.0.1"]).args(&self.more).stdout(Stdio::null());
         self.child = Some(command.spawn().expect("redis-server starts"));
-        wait("Redis answers", || self.tell("PING").is_some_and(|said| said.starts_with("+PONG")));
+        wait("Redis answers", || self.tell("PING").is_some_and(|said| said.starts_with("+PONG") || said.starts_with("-NOAUTH")));
     }
 
     /// Kills it.
@@ -97,8 +97,18 @@ impl Redis {
     /// What it answers to one command of words without blanks, in its own protocol; `None` where it doesn't. Of a long
     /// answer, the beginning.
     pub fn tell(&self, words: &str) -> Option<String> {
+        self.tell_in(0, words)
+    }
+
+    /// The same in one of its sixteen databases.
+    pub fn tell_in(&self, database: u64, words: &str) -> Option<String> {
         let mut socket = UnixStream::connect(self.socket()).ok()?;
         socket.set_read_timeout(Some(std::time::Duration::from_secs(2))).ok()?;
+        if database > 0 {
+            socket.write_all(format!("SELECT {database}\r\n").as_bytes()).ok()?;
+            // `+OK`
+            socket.read_exact(&mut [0; 5]).ok()?;
+        }
         socket.write_all(format!("{words}\r\n").as_bytes()).ok()?;
         let mut said = vec![0; 65_536];
         let count = socket.read(&mut said).ok()?;

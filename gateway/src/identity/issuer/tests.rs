@@ -52,7 +52,7 @@ const HEADER: &str = r#"{"alg":"ES256","typ":"at+jwt"}"#;
 fn a_good_token_gives_a_caller_without_naming_the_subject() {
     let proven = judged(&rule(), HEADER, &good()).unwrap();
     assert_eq!(proven.tenant.as_str(), "acme/research");
-    assert_eq!(proven.roles, ["developer".into()]);
+    assert_eq!(proven.roles, [std::sync::Arc::<str>::from("developer")]);
     assert_eq!(proven.attributes["clearance"], "3");
     assert!(proven.key.0.starts_with("jwt.corp.") && !proven.key.0.contains("ada"));
     assert_eq!(proven.expires_s, NOW + 300);

@@ -1,0 +1,48 @@
+//! Metrics of the counter that several gateways share.
+
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+
+/// 1 while the shared counter isn't asked.
+pub const DEGRADED: &str = "weir_limits_degraded";
+/// Questions to the shared counter, by outcome.
+pub const REDIS: &str = "weir_limits_redis_total";
+/// Calls that the shared counter could not be asked about, by what became of them: `refuse`, `local`, `allow`.
+pub const FALLBACK: &str = "weir_limits_fallback_total";
+/// Settlements that the shared counter isn't told yet.
+pub const SETTLEMENTS_WAITING: &str = "weir_limits_settlements_waiting";
+/// Settlements that the shared counter was never told; what was held stays charged.
+pub const SETTLEMENTS_DROPPED: &str = "weir_limits_settlements_dropped_total";
+
+/// Says what each is.
+pub(super) fn describe() {
+    describe_gauge!(DEGRADED, "1 while the shared counter of limits isn't asked");
+    describe_counter!(REDIS, "questions to the shared counter of limits, by outcome");
+    describe_counter!(FALLBACK, "calls without the shared counter of limits, by what became of them");
+    describe_gauge!(SETTLEMENTS_WAITING, "settlements that the shared counter of limits isn't told yet");
+    describe_counter!(SETTLEMENTS_DROPPED, "settlements that the shared counter of limits was never told");
+}
+
+/// Whether the shared counter isn't asked.
+pub fn degraded(is_degraded: bool) {
+    gauge!(DEGRADED).set(if is_degraded { 1.0 } else { 0.0 });
+}
+
+/// Counts a question to the shared counter.
+pub fn asked(outcome: &'static str) {
+    counter!(REDIS, "outcome" => outcome).increment(1);
+}
+
+/// Counts a call that the shared counter could not be asked about.
+pub fn fallback(rule: &'static str) {
+    counter!(FALLBACK, "rule" => rule).increment(1);
+}
+
+/// How many settlements wait.
+pub fn settlements_waiting(count: usize) {
+    gauge!(SETTLEMENTS_WAITING).set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+}
+
+/// Counts settlements that are never told.
+pub fn settlements_dropped(count: u64) {
+    counter!(SETTLEMENTS_DROPPED).increment(count);
+}
