@@ -10,6 +10,7 @@ use crate::store::usage::{GroupBy, UsageFilter, UsageSum};
 use crate::store::{Store, StoreError};
 use crate::usage::query::{UsageReport, dollars, usage_report};
 
+pub mod price;
 mod rows;
 
 pub use rows::RowsArgs;
@@ -29,6 +30,8 @@ pub enum UsageCommand {
     Report(ReportArgs),
     /// Print every row of the ledger as a line of JSON
     Rows(RowsArgs),
+    /// Say what calls cost
+    Price(price::PriceArgs),
 }
 
 /// Arguments of `weir usage report`.
@@ -63,6 +66,9 @@ pub enum UsageError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The price file is no good.
+    #[error(transparent)]
+    Prices(#[from] price::BookError),
     /// The output can't be written.
     #[error("the output can't be written")]
     Output(#[from] std::io::Error),
@@ -80,10 +86,17 @@ impl UsageError {
 
 /// Runs a usage command; `now_ms` is Unix time.
 pub async fn run(args: &UsageArgs, now_ms: u64, out: &mut (dyn Write + Send)) -> Result<(), UsageError> {
-    let args = match &args.command {
-        UsageCommand::Report(args) => args,
-        UsageCommand::Rows(args) => return rows::run(args, now_ms, out).await,
-    };
+    match &args.command {
+        UsageCommand::Report(args) => report(args, now_ms, out).await,
+        UsageCommand::Rows(args) => rows::run(args, now_ms, out).await,
+        UsageCommand::Price(args) => {
+            let book = price::book(args.prices.as_deref())?;
+            Ok(price::run(&book, now_ms, &mut std::io::stdin().lock(), out)?)
+        }
+    }
+}
+
+async fn report(args: &ReportArgs, now_ms: u64, out: &mut (dyn Write + Send)) -> Result<(), UsageError> {
     let filter = UsageFilter {
         since_ms: args.since.map(|when| when.ms(now_ms)),
         until_ms: args.until.map(|when| when.ms(now_ms)),
