@@ -8,6 +8,7 @@ pub mod directory;
 pub mod key;
 pub mod place;
 pub mod policy;
+pub mod prices;
 pub mod routes;
 pub mod serve;
 pub mod tenant;
@@ -54,6 +55,8 @@ pub enum Verb {
     Token(token::TokenArgs),
     /// Report usage and cost.
     Usage(usage::UsageArgs),
+    /// Show prices and make price files of public lists.
+    Prices(prices::PricesArgs),
     /// Verify and list the audit log.
     Audit(audit::AuditArgs),
     /// List every endpoint and who may use it.
@@ -93,6 +96,10 @@ pub fn run(cli: Cli) -> ExitCode {
             let done = usage::run(&args, clock::unix_ms(), &mut std::io::stdout()).await;
             done.map_or_else(|error| fail(&error, error.exit_code()), |()| ExitCode::SUCCESS)
         }),
+        Verb::Prices(args) => {
+            let done = prices::run(&args, clock::unix_ms(), &mut std::io::stdout(), &mut std::io::stderr());
+            done.map_or_else(|error| fail(&error, 1), |()| ExitCode::SUCCESS)
+        }
         Verb::Routes(args) => {
             routes::run(&args, &mut std::io::stdout()).map_or_else(|error| fail(&error, 1), |()| ExitCode::SUCCESS)
         }

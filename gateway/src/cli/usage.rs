@@ -1,5 +1,6 @@
 //! `weir usage`: what was used, what it cost, and what finance makes of it; also while a gateway runs.
 
+pub mod price;
 pub mod report;
 mod rows;
 
@@ -27,6 +28,8 @@ pub enum UsageCommand {
     Report(report::ReportArgs),
     /// Print every row of the ledger as a line of JSON
     Rows(RowsArgs),
+    /// Say what calls cost
+    Price(price::PriceArgs),
 }
 
 /// Why a usage command failed.
@@ -41,6 +44,9 @@ pub enum UsageError {
     /// There is no such report.
     #[error(transparent)]
     Report(#[from] ReportError),
+    /// The price file is no good.
+    #[error(transparent)]
+    Prices(#[from] price::BookError),
     /// The output can't be written.
     #[error("the output can't be written")]
     Output(#[from] std::io::Error),
@@ -61,6 +67,10 @@ pub async fn run(args: &UsageArgs, now_ms: u64, out: &mut (dyn Write + Send)) ->
     match &args.command {
         UsageCommand::Report(args) => report::run(args, now_ms, out).await,
         UsageCommand::Rows(args) => rows::run(args, now_ms, out).await,
+        UsageCommand::Price(args) => {
+            let book = price::book(args.prices.as_deref())?;
+            Ok(price::run(&book, now_ms, &mut std::io::stdin().lock(), out)?)
+        }
     }
 }
 

@@ -39,8 +39,8 @@ use answer::{Answer, asked, grown, too_large};
 pub use link::Away;
 use link::Link;
 use live::{Held, Lives};
-use queue::{Job, Queue};
 pub use queue::Work;
+use queue::{Job, Queue};
 use script::{Place, Scripts, Take};
 use settings::RedisSettings;
 

@@ -65,7 +65,9 @@ impl Redis {
         command.arg(self.socket()).arg("--port").arg(self.address.map_or(0, |address| address.port()).to_string());
         command.args(["--bind", "127.0.0.1"]).args(&self.more).stdout(Stdio::null());
         self.child = Some(command.spawn().expect("redis-server starts"));
-        wait("Redis answers", || self.tell("PING").is_some_and(|said| said.starts_with("+PONG") || said.starts_with("-NOAUTH")));
+        wait("Redis answers", || {
+            self.tell("PING").is_some_and(|said| said.starts_with("+PONG") || said.starts_with("-NOAUTH"))
+        });
     }
 
     /// Kills it.

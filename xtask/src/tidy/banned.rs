@@ -17,6 +17,8 @@ enum Shape {
     Tail(&'static [&'static str]),
     /// These characters, in code.
     Code(&'static str),
+    /// One of these words, in code.
+    Words(&'static [&'static str]),
     /// A type whose name ends like this.
     TypeNamed(&'static [&'static str]),
 }
@@ -40,6 +42,16 @@ struct Rule {
 
 const EVERYWHERE: &[&str] = &[""];
 const GATEWAY: &[&str] = &["gateway/src/"];
+/// Where amounts of money and of what costs money are counted.
+const MONEY: &[&str] = &[
+    "gateway/src/usage",
+    "gateway/src/limits",
+    "gateway/src/finance",
+    "gateway/src/settle.rs",
+    "gateway/src/store/usage",
+    "gateway/src/cli/usage",
+    "gateway/src/cli/prices",
+];
 
 const RULES: &[Rule] = &[
     Rule {
@@ -134,6 +146,13 @@ const RULES: &[Rule] = &[
         instead: "return up to main: destructors settle what is open",
     },
     Rule {
+        shape: Shape::Words(&["f32", "f64"]),
+        within: MONEY,
+        except: &[],
+        tests: Tests::Free,
+        instead: "whole numbers: nano-dollars, or a fraction of two",
+    },
+    Rule {
         shape: Shape::TypeNamed(&["Manager", "Helper", "Util", "Utils", "Impl"]),
         within: EVERYWHERE,
         except: &[],
@@ -212,7 +231,7 @@ impl Rule {
                 .filter(|named| !free(named.is_test))
                 .map(|named| finding(named.line, format!("`{}`", named.path)))
                 .collect(),
-            shape @ (Shape::Macros(_) | Shape::Code(_) | Shape::TypeNamed(_)) => source
+            shape @ (Shape::Macros(_) | Shape::Code(_) | Shape::Words(_) | Shape::TypeNamed(_)) => source
                 .numbered()
                 .filter(|(_, line)| !free(line.is_test))
                 .filter_map(|(number, line)| Some(finding(number, shape.in_line(line)?)))
@@ -228,6 +247,10 @@ impl Shape {
             Self::Macros(names) => {
                 let name = names.iter().find(|name| calls_macro(&line.code, name))?;
                 Some(format!("`{name}!`"))
+            }
+            Self::Words(words) => {
+                let word = line.code.split(|c| !is_word(c)).find(|word| words.contains(word))?;
+                Some(format!("`{word}`"))
             }
             Self::Code(text) => line.code.contains(text).then(|| format!("`{text}`")),
             Self::TypeNamed(ends) => {

@@ -10,9 +10,9 @@ use crate::finance::calendar::name;
 use crate::identity::{KeyId, TenantPath};
 use crate::journal::fixture::{closing, folder};
 use crate::journal::{Closing, Position};
-use crate::store::{STORE_FILE, StoreUrl};
 use crate::store::projection::{Projected, Projection};
 use crate::store::sqlite::Create;
+use crate::store::{STORE_FILE, StoreUrl};
 use crate::usage::bill::Pricing;
 
 /// Numbers that look random and are the same in every run (SplitMix64).

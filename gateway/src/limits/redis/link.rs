@@ -75,7 +75,10 @@ impl Away {
         if error.is_timeout() {
             return Away::Slow;
         }
-        if error.code() == Some("OOM") || error.to_string().contains("-OOM") || error.to_string().contains("OOM command") {
+        if error.code() == Some("OOM")
+            || error.to_string().contains("-OOM")
+            || error.to_string().contains("OOM command")
+        {
             return Away::Full;
         }
         // Inside of a script's error the first word of the command's own is what tells.

@@ -118,9 +118,7 @@ impl Work {
             () = stop => {}
         }
         self.jobs.close();
-        let flush = async {
-            while !(batch.is_empty() && self.jobs.is_empty()) && self.tell_next(&mut batch).await {}
-        };
+        let flush = async { while !(batch.is_empty() && self.jobs.is_empty()) && self.tell_next(&mut batch).await {} };
         let flush = tokio::time::timeout(flush_max, flush);
         tokio::select! {
             () = shared.link.keep() => {}

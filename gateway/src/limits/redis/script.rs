@@ -185,7 +185,9 @@ fn each(amounts: &Amounts) -> [u64; 4] {
 /// Milliseconds from a call's birth for which its window means something.
 fn kept_ms(line: &Line, born_ms: u64) -> u64 {
     match (line.window, past(line, born_ms, None)) {
-        (Window::Calendar { .. }, Some(span)) => span.to_ms.saturating_sub(born_ms).saturating_add(GRACE_MS).min(RATE_MAX),
+        (Window::Calendar { .. }, Some(span)) => {
+            span.to_ms.saturating_sub(born_ms).saturating_add(GRACE_MS).min(RATE_MAX)
+        }
         _ => TOTAL_MS,
     }
 }

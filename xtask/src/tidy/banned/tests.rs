@@ -23,6 +23,8 @@ fn each_banned_construct_is_found_once() {
         ("pub struct KeyManager;", "a type named `KeyManager`"),
         ("let _ = f();", "`let _ =` without a reason"),
         ("unsafe { f() }", "`unsafe`"),
+        ("fn price(of: f64) {}", "`f64`"),
+        ("let a = 1 as f32;", "`f32`"),
     ];
     for (text, what) in cases {
         assert_eq!(whats("gateway/src/limits/counter.rs", text), [what], "{text}");
@@ -51,6 +53,8 @@ fn the_named_owners_may() {
     clean("gateway/src/config/secret.rs", "std::env::var(NAME)");
     clean("tests/src/client.rs", "println!(\"a\"); use anyhow::Result; tokio::spawn(f);");
     clean("backends/src/server.rs", "tokio::spawn(f);");
+    clean("gateway/src/routing/pick.rs", "let a: f64 = b;");
+    clean("gateway/src/usage/price.rs", "let f64x = \"f64\";");
 }
 
 #[test]

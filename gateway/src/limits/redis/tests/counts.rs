@@ -2,9 +2,9 @@
 
 use super::scene::*;
 use crate::limits::counter::{Counter, NotGranted};
+use crate::limits::exceeded::LimitExceeded;
 use crate::limits::quantity::{Amounts, Quantity};
 use crate::limits::window::Window;
-use crate::limits::exceeded::LimitExceeded;
 use crate::servers::redis::Redis;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

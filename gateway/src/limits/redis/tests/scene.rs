@@ -117,13 +117,8 @@ impl Node {
 
 /// A line of the organisation `acme`.
 pub fn line(id: &str, quantity: Quantity, cap: u64, window: Window) -> Line {
-    let scope = Scope {
-        tenant: "acme".into(),
-        key: None,
-        models: Arc::new([]),
-        endpoints: Arc::new([]),
-        end_user: None,
-    };
+    let scope =
+        Scope { tenant: "acme".into(), key: None, models: Arc::new([]), endpoints: Arc::new([]), end_user: None };
     Line { id: id.into(), level: "acme".into(), scope, quantity, cap, window, outage: Outage::Refuse }
 }
 

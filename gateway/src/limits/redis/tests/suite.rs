@@ -138,6 +138,7 @@ async fn no_schedule_on_three_gateways_overspends_or_refuses_without_cause() {
     let begun = clock::instant();
     let seen = simulated(server, 8, count).await;
     println!("{count} schedules from seed 0 in {:?}: {seen:?}", begun.elapsed());
-    let least = [seen.granted, seen.refused, seen.extended, seen.crashed, seen.expired, seen.restarts].into_iter().min();
+    let least =
+        [seen.granted, seen.refused, seen.extended, seen.crashed, seen.expired, seen.restarts].into_iter().min();
     assert!(least.unwrap() > count / 5, "{seen:?}");
 }
