@@ -64,6 +64,7 @@ pub fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("admin.listen", old.admin.listen != new.admin.listen),
         ("data", old.data != new.data),
         ("store", old.store != new.store && old.data == new.data),
+        ("redis", old.redis != new.redis),
         ("threads", old.threads != new.threads),
         ("engine", old.engine != new.engine),
         ("policy.decision_log", !old.decision_log.has_sink_of(&new.decision_log)),

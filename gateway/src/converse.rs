@@ -6,6 +6,7 @@ pub mod client;
 pub mod filter;
 pub mod inflate;
 mod last_words;
+pub mod purse;
 pub mod report;
 pub mod status;
 pub mod stream;
@@ -23,6 +24,7 @@ use crate::config::settings::{DeploymentRule, Provider, Secret};
 use crate::exchange::{Books, CallId, Live, Outcome};
 use crate::identity::Subject;
 use crate::journal::Opening;
+use crate::limits::Reservation;
 use crate::policy::Permit;
 use crate::privacy::Redacted;
 use crate::providers::{self, CallFault, CallHead, Edition, Reply, Stage};
@@ -37,6 +39,7 @@ use crate::usage::tokens::pool::Counted;
 use crate::world::World;
 
 pub use client::Client;
+use purse::Purse;
 pub use vigil::{Cut, Vigil};
 
 /// First wait before the same deployment is tried again; doubled each time, with jitter.
@@ -86,6 +89,8 @@ pub enum End {
     HungUp,
     /// Nothing was sent to the client yet: the story renders this.
     Refused(Refusal),
+    /// A budget was used up, and the stream ended with a finish reason that says so.
+    Exhausted,
     /// The upstream's own refusal of the caller's request was passed on, with its status.
     Passed(u16),
     /// The reply had begun; an error event was sent.
@@ -121,7 +126,13 @@ pub async fn converse(talk: &Talk<'_>, books: &mut Books, client: &mut Client<'_
                 return cut_end(cut, client).await;
             }
         }
-        match attempt(talk, books, client, deployment, number).await {
+        // What an attempt that failed has cost is no part of what is held for the next one.
+        if let Err(refusal) = purse::cover_failed(books).await {
+            last = refusal;
+            break;
+        }
+        let renewer = books.reservation.as_ref().and_then(Reservation::renewer);
+        match purse::renewing(renewer, attempt(talk, books, client, deployment, number)).await {
             // The head of a stream is out already, so a refusal can only be told inside it.
             Step::Over(End::Refused(refusal)) if client.has_begun() => return broken_off(client, refusal).await,
             Step::Over(end) => return end,
@@ -182,7 +193,7 @@ async fn attempt(
         credential: own.as_ref().or(deployment.api_key.as_ref()),
         endpoint: talk.envelope.endpoint,
         stream: talk.envelope.stream,
-        allowance: talk.held.output,
+        allowance: books.purse.as_ref().map_or(talk.held.output, Purse::covered),
         output_tokens: talk.output_cap,
         traceparent: talk.traceparent,
         edition: talk.edition,
@@ -360,6 +371,7 @@ async fn answered(
     };
     match passed {
         Ok(end) => {
+            let end = purse::ended(books, end);
             settle_attempt(talk, books, deployment, &end);
             Step::Over(end)
         }
@@ -393,6 +405,7 @@ impl Failed {
 fn settle_attempt(talk: &Talk<'_>, books: &mut Books, deployment: &Arc<DeploymentRule>, end: &End) {
     let (outcome, reason) = match end {
         End::Completed => (Outcome::Completed, None),
+        End::Exhausted => (Outcome::BudgetExhausted, Some("budget_exhausted")),
         End::HungUp => (Outcome::HungUp, Some("client_hung_up")),
         End::Refused(refusal) => (Outcome::UpstreamError, Some(refusal.code())),
         End::Passed(_) => (Outcome::UpstreamError, Some("caller_fault")),
@@ -406,6 +419,7 @@ fn settle_attempt(talk: &Talk<'_>, books: &mut Books, deployment: &Arc<Deploymen
         | Outcome::UpstreamError
         | Outcome::HungUp
         | Outcome::Revoked
+        | Outcome::BudgetExhausted
         | Outcome::Failed
         | Outcome::Interrupted => {}
     }

@@ -10,6 +10,7 @@ use weir_wire::fault::Endpoint;
 
 use crate::clock;
 use crate::config::settings::{DeploymentRule, Provider};
+use crate::converse::purse::Purse;
 use crate::identity::KeyId;
 use crate::identity::keyring::Identified;
 use crate::journal::JournalPermit;
@@ -95,6 +96,8 @@ pub enum Outcome {
     HungUp,
     /// The key was revoked while its reply was running.
     Revoked,
+    /// A budget of the caller's was used up while its reply was running: the stream was ended.
+    BudgetExhausted,
     /// A fault of Weir's own; the client got a 500 or an error event.
     Failed,
     /// Weir died with the call open; written at the next start.
@@ -111,6 +114,7 @@ impl Outcome {
             Outcome::StreamBroken => "stream_broken",
             Outcome::HungUp => "hung_up",
             Outcome::Revoked => "revoked",
+            Outcome::BudgetExhausted => "budget_exhausted",
             Outcome::Failed => "failed",
             Outcome::Interrupted => "interrupted",
         }
@@ -220,6 +224,7 @@ impl Exchange {
         let policy = world.bundles.load_full();
         let guard = running.in_flight.enter();
         let journal = running.journal.permit().ok();
+        let books = Books::new(Arc::clone(&world), journal);
         let born_ms = clock::unix_ms();
         Self {
             world,
@@ -237,7 +242,7 @@ impl Exchange {
             rule: None,
             obligations: None,
             fail_open: Vec::new(),
-            books: Books { journal, slot: None, reservation: None, attempts: Vec::new(), live: None },
+            books,
             refusal: None,
             status: 0,
             outcome: None,
@@ -254,12 +259,16 @@ impl Drop for Exchange {
 
 /// What has to be settled whatever happens: the journal's place, the caller's place, the tokens held, the attempts.
 pub struct Books {
+    /// The one World of the call: its prices.
+    world: Arc<World>,
     /// The place in the journal; taken at birth, used up by the closing.
     pub journal: Option<JournalPermit>,
     /// Request rate and concurrency.
     pub slot: Option<Slot>,
     /// Tokens held.
     pub reservation: Option<Reservation>,
+    /// What of the reply is covered by what is held.
+    pub purse: Option<Purse>,
     /// Attempts that ended.
     pub attempts: Vec<Attempt>,
     /// The attempt that is running.
@@ -290,6 +299,52 @@ impl Live {
     pub fn new(deployment: Arc<DeploymentRule>, number: u16, held: Held, meter: Meter, now: Instant) -> Self {
         Self { deployment, number, started: now, meter, first_token: None, status: 0, held, worked: true }
     }
+
+    /// The row of the attempt if it ended now, priced by `world`.
+    fn attempt(&self, world: &World, outcome: Outcome, reason: Option<&str>) -> Attempt {
+        let rule = &self.deployment;
+        let reported = match rule.provider {
+            Provider::Engine => UsageSource::Exact,
+            Provider::OpenAi | Provider::Anthropic => UsageSource::Provider,
+        };
+        let reading = if self.worked { self.meter.reading(self.held, reported) } else { Reading::NONE };
+        let price = match reading.source {
+            UsageSource::None => None,
+            UsageSource::Exact | UsageSource::Provider | UsageSource::Estimated => {
+                world.prices.cost(&rule.price_provider, &rule.model, reading.input, reading.output).ok()
+            }
+        };
+        let bill = bill(&reading, rule, price.as_ref());
+        let since = |from: Instant, to: Instant| {
+            u32::try_from(to.saturating_duration_since(from).as_millis()).unwrap_or(u32::MAX)
+        };
+        Attempt {
+            attempt: self.number,
+            deployment: rule.name.clone(),
+            provider: rule.provider.name().into(),
+            model: rule.model.clone(),
+            status: self.status,
+            outcome,
+            reason: reason.map(Arc::from),
+            input_tokens: reading.input,
+            output_tokens: reading.output,
+            source: reading.source,
+            cost_nano: price.as_ref().map_or(0, |price| price.nano),
+            price_version: price.map_or_else(|| "".into(), |price| price.version),
+            first_token_ms: self.first_token.map(|at| since(self.started, at)),
+            total_ms: since(self.started, clock::instant()),
+            finish_reason: self.meter.finish_reason.clone(),
+            bill,
+        }
+    }
+
+    /// Completion tokens so far: as stated, or as counted where nobody states them.
+    pub fn output_so_far(&self) -> u64 {
+        match self.meter.events {
+            0 => 0,
+            _ => self.meter.reading(self.held, UsageSource::Estimated).output,
+        }
+    }
 }
 
 impl Attempt {
@@ -305,6 +360,11 @@ impl Attempt {
 }
 
 impl Books {
+    /// Books of a call that has just arrived.
+    fn new(world: Arc<World>, journal: Option<JournalPermit>) -> Self {
+        Self { world, journal, slot: None, reservation: None, purse: None, attempts: Vec::new(), live: None }
+    }
+
     /// An attempt begins.
     pub fn begin(&mut self, live: Live) {
         self.live = Some(live);
@@ -326,56 +386,18 @@ impl Books {
 
     /// The running attempt ends: it becomes a row, priced by `world`.
     pub fn end_live(&mut self, world: &World, outcome: Outcome, reason: Option<&str>) {
-        let Some(live) = self.live.take() else { return };
-        let rule = &live.deployment;
-        let reported = match rule.provider {
-            Provider::Engine => UsageSource::Exact,
-            Provider::OpenAi | Provider::Anthropic => UsageSource::Provider,
-        };
-        let reading = if live.worked { live.meter.reading(live.held, reported) } else { Reading::NONE };
-        let price = match reading.source {
-            UsageSource::None => None,
-            UsageSource::Exact | UsageSource::Provider | UsageSource::Estimated => {
-                world.prices.cost(&rule.price_provider, &rule.model, reading.input, reading.output).ok()
-            }
-        };
-        let bill = bill(&reading, rule, price.as_ref());
-        let since = |from: Instant, to: Instant| {
-            u32::try_from(to.saturating_duration_since(from).as_millis()).unwrap_or(u32::MAX)
-        };
-        self.attempts.push(Attempt {
-            attempt: live.number,
-            deployment: rule.name.clone(),
-            provider: rule.provider.name().into(),
-            model: rule.model.clone(),
-            status: live.status,
-            outcome,
-            reason: reason.map(Arc::from),
-            input_tokens: reading.input,
-            output_tokens: reading.output,
-            source: reading.source,
-            cost_nano: price.as_ref().map_or(0, |price| price.nano),
-            price_version: price.map_or_else(|| "".into(), |price| price.version),
-            first_token_ms: live.first_token.map(|at| since(live.started, at)),
-            total_ms: since(live.started, clock::instant()),
-            finish_reason: live.meter.finish_reason,
-            bill,
-        });
+        if let Some(live) = self.live.take() {
+            self.attempts.push(live.attempt(world, outcome, reason));
+        }
     }
-
     /// Gives the place and the held tokens back, at what is used so far. Done just before the last bytes of a reply, so
     /// that a caller's next call never meets this one; what was given back is not given twice.
     pub fn set_free(&mut self) {
-        let running = self.live.as_ref().filter(|live| live.worked);
-        let running = running.map_or(Reading::NONE, |live| live.meter.reading(live.held, UsageSource::Estimated));
-        let is_called = self.live.is_some() || !self.attempts.is_empty();
-        let running = Amounts {
-            requests: u64::from(is_called),
-            input_tokens: running.input,
-            output_tokens: running.output,
-            nano: 0,
-        };
-        let used = self.attempts.iter().fold(running, |sum, attempt| sum.plus(&attempt.amounts()));
+        let running = self.live.as_ref().map(|live| live.attempt(&self.world, Outcome::Completed, None));
+        let is_called = running.is_some() || !self.attempts.is_empty();
+        let call = Amounts { requests: u64::from(is_called), ..Amounts::default() };
+        let all = self.attempts.iter().chain(&running);
+        let used = all.fold(call, |sum, attempt| sum.plus(&attempt.amounts()));
         if let Some(reservation) = self.reservation.take() {
             reservation.settle(used);
         }

@@ -37,7 +37,7 @@ use counter::{Ask, Counter, NotGranted, Spent};
 pub use exceeded::{LimitExceeded, LimitKind, Remaining, Standing};
 use local::{Clock, Local};
 use quantity::{Amounts, Quantity};
-pub use reservation::{Asked, Reservation};
+pub use reservation::{Asked, Renewer, Reservation};
 pub use rules::LimitRules;
 use rules::{Level, Plan};
 use state::{State, States};

@@ -18,6 +18,7 @@ use weir_wire::endpoint::{Dialect, Endpoint};
 use weir_wire::envelope::Envelope;
 
 use crate::config::settings::DeploymentRule;
+use crate::converse::purse::{self, Wish};
 use crate::converse::{self, Client, End, Talk};
 use crate::exchange::{Exchange, Outcome};
 use crate::identity::dpop::challenge;
@@ -111,11 +112,13 @@ impl Gateway {
         let estimate = estimate.within(permit.obligations().max_tokens);
         // 12. Tokens, on all levels of the tenant path at once: only for calls that are allowed.
         let held = estimate.held;
-        let amounts = estimate.amounts();
         let asked = asked(x, &envelope);
-        let reservation = self.running.limits.reserve(&world.limits, &caller.subject, &asked, amounts, amounts).await?;
+        let stream = envelope.stream;
+        let wish =
+            Wish { subject: &caller.subject, asked: &asked, estimate: &estimate, candidates: &candidates, stream };
+        let (reservation, purse) = purse::hold(&self.running.limits, &world, &wish).await?;
         x.fail_open.extend(reservation.degraded());
-        x.books.reservation = Some(reservation);
+        (x.books.reservation, x.books.purse) = (Some(reservation), Some(purse));
         // 13. The order of attempts, by weight and health: last, since health changes by the second.
         let now = clock::instant();
         let dice = dice(x);
@@ -183,6 +186,7 @@ impl Gateway {
         let (outcome, refusal) = match told {
             Ok(End::Completed) => (Outcome::Completed, None),
             Ok(End::HungUp) => (Outcome::HungUp, None),
+            Ok(End::Exhausted) => (Outcome::BudgetExhausted, None),
             Ok(End::Passed(_)) => (Outcome::UpstreamError, None),
             Ok(End::Broken(outcome, refusal)) => (outcome, Some(refusal)),
             Ok(End::Refused(refusal)) | Err(refusal) => {

@@ -35,6 +35,9 @@ use crate::identity::own_tokens::keys::KeysFault;
 use crate::identity::token_endpoint::{self, throttle::Throttle};
 use crate::journal::{Journal, JournalError};
 use crate::limits::Limits;
+use crate::limits::counter::Spent;
+use crate::limits::local::Local;
+use crate::limits::redis::{Clock, RedisCounter, Work};
 use crate::policy::Pushed;
 use crate::policy::bundle::{self, Bundles};
 use crate::policy::decision_log::{self, DecisionLog};
@@ -106,6 +109,12 @@ pub enum ServeFault {
     /// Certificate, key or authority can't be used.
     #[error(transparent)]
     Tls(#[from] TlsFault),
+    /// The place where limits are counted makes no sense.
+    #[error("redis: {why}")]
+    Redis {
+        /// Why.
+        why: String,
+    },
     /// No runtime.
     #[error("cannot start threads: {0}")]
     Threads(std::io::Error),
@@ -118,6 +127,8 @@ pub enum ServeFault {
 pub struct Prepared {
     /// State that outlives every World.
     pub running: Arc<Running>,
+    /// Tells Redis what calls used, where limits are counted there.
+    counting: Option<Work>,
     control: tokio::runtime::Runtime,
     loaded: Loaded,
 }
@@ -146,11 +157,11 @@ pub fn prepare(path: &Path) -> Result<Prepared, ServeFault> {
         .enable_all()
         .build()
         .map_err(ServeFault::Threads)?;
-    let running = control.block_on(open(settings, world, pushed))?;
-    Ok(Prepared { running: Arc::new(running), control, loaded })
+    let (running, counting) = control.block_on(open(settings, world, pushed))?;
+    Ok(Prepared { running: Arc::new(running), counting, control, loaded })
 }
 
-async fn open(settings: &Settings, mut world: World, pushed: Pushed) -> Result<Running, ServeFault> {
+async fn open(settings: &Settings, mut world: World, pushed: Pushed) -> Result<(Running, Option<Work>), ServeFault> {
     let store = Store::open(&settings.store, Create::IfMissing).await?;
     let (journal, replay) = Journal::open_on(&settings.data, &settings.store, settings.durability).await?;
     if !replay.interrupted.is_empty() || replay.projected_late > 0 {
@@ -168,7 +179,8 @@ async fn open(settings: &Settings, mut world: World, pushed: Pushed) -> Result<R
     world.bundles = bundles.follow(&settings.bundles, clock::unix_ms());
     let directories = Directories::new();
     directories.refresh(&store, clock::unix_ms()).await?;
-    Ok(Running {
+    let (limits, counting) = limits(settings, &store).await?;
+    let running = Running {
         world: arc_swap::ArcSwap::from_pointee(world),
         pushed: tokio::sync::Mutex::new(pushed),
         bundles,
@@ -181,7 +193,7 @@ async fn open(settings: &Settings, mut world: World, pushed: Pushed) -> Result<R
         own_tokens,
         token_requests: Throttle::new(clock::instant()),
         replays: Replays::default(),
-        limits: Limits::new(clock::instant()),
+        limits,
         health: Health::default(),
         retries: RetryBudget::default(),
         queues: Queues::default(),
@@ -193,7 +205,21 @@ async fn open(settings: &Settings, mut world: World, pushed: Pushed) -> Result<R
         listening: AtomicBool::new(false),
         engine_ready: AtomicBool::new(settings.engine.is_none()),
         revisions: AtomicU64::new(1),
-    })
+    };
+    Ok((running, counting))
+}
+
+/// The counters of limits: of this process, or of several in Redis. What was used before is read from the ledger.
+async fn limits(settings: &Settings, store: &Store) -> Result<(Limits, Option<Work>), ServeFault> {
+    let book: Arc<dyn Spent> = Arc::new(store.clone());
+    let Some(redis) = settings.redis.clone() else { return Ok((Limits::local(clock::instant(), book), None)) };
+    let alone = Arc::new(Local::system(clock::instant(), Arc::clone(&book)));
+    let (counter, work) = RedisCounter::new(redis, Clock::Server, book, alone)
+        .map_err(|error| ServeFault::Redis { why: error.to_string() })?;
+    if let Err(away) = counter.start().await {
+        tracing::error!(why = away.code(), "Redis can't be asked; until it can, each limit's `when_unavailable` holds");
+    }
+    Ok((Limits::shared(clock::instant(), counter), Some(work)))
 }
 
 /// A taken address is a clear error now and not a retry loop later.
@@ -208,7 +234,7 @@ fn check_addresses(settings: &Settings) -> Result<(), ServeFault> {
 impl Prepared {
     /// Serves until a signal, then drains. `when_ready` runs once calls can be served.
     pub fn serve(self, config: &Path, when_ready: impl FnOnce(&Running) + Send + 'static) -> Result<(), ServeFault> {
-        let Prepared { running, control, loaded } = self;
+        let Prepared { running, counting, control, loaded } = self;
         let settings = loaded.settings.clone();
         let server = data_plane(&settings, running.clone())?;
         let (stop, stopped) = watch::channel(false);
@@ -230,6 +256,13 @@ impl Prepared {
             .engine
             .clone()
             .map(|engine| on.spawn(run_engine(engine, running.clone(), stopped, failed.clone())));
+        let (end_counting, counting_ends) = tokio::sync::oneshot::channel::<()>();
+        let counting = counting.map(|work| {
+            on.spawn(work.run(async {
+                // An error means that nobody will ask for the end any more, which is one.
+                counting_ends.await.unwrap_or(());
+            }))
+        });
         let (over, drained) = mpsc::sync_channel(1);
         let signals = Signals { running: running.clone(), drain: settings.drain, failed: failed.clone(), over };
         run_until(server, signals, &drained)?;
@@ -241,6 +274,10 @@ impl Prepared {
             // Pages and polls that still run have nothing to lose.
             tasks.shutdown().await;
             decision_log::ship::finish(running.clone()).await;
+            drop(end_counting);
+            if let Some(counting) = counting {
+                counting.await.map_or((), drop);
+            }
             running.journal.shutdown(FLUSH_MAX).await
         });
         if let Err(error) = flushed {

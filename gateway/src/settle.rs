@@ -49,6 +49,7 @@ fn reason(x: &Exchange, outcome: Outcome) -> Option<Arc<str>> {
         | Outcome::UpstreamError
         | Outcome::StreamBroken
         | Outcome::Revoked
+        | Outcome::BudgetExhausted
         | Outcome::Interrupted => None,
     })
 }

@@ -21,6 +21,7 @@ pub mod projection;
 pub mod rollup;
 mod rollup_schema;
 mod schema;
+mod spent;
 pub mod sqlite;
 pub mod tenant;
 pub mod tenant_secret;

@@ -65,6 +65,7 @@ pub(super) fn conclude(served: Result<(), ServeFault>) -> ExitCode {
         | ServeFault::Store(_)
         | ServeFault::Journal(_)
         | ServeFault::Decisions(_)
+        | ServeFault::Redis { .. }
         | ServeFault::Listen { .. }
         | ServeFault::Threads(_) => 1,
     };

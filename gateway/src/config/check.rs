@@ -10,6 +10,7 @@ mod directory;
 mod identity;
 mod limit_rules;
 mod models;
+mod redis;
 mod tenants;
 mod token_endpoint;
 
@@ -101,6 +102,7 @@ impl Check<'_> {
             admin,
             data: self.data(root),
             store: self.store(root),
+            redis: self.redis(root),
             threads: root.int("threads").map_or_else(cores, to_usize),
             key_parameter: self.key_parameter(&root.section("keys")),
             client: self.client(&root.section("client")),

@@ -64,7 +64,7 @@ pub struct Key {
     pub doc: &'static str,
 }
 
-use super::limits_table::{LIMIT_RULE, PRIORITIES, QUEUE};
+use super::limits_table::{LIMIT_RULE, PRIORITIES, QUEUE, REDIS};
 use Absent::{Default as Usually, Fault, Means};
 use Kind::{Address, Bool, Choice, Int, Listeners, Path, Secret, Section, Sections, Text, TextMap, Texts, Url};
 
@@ -112,6 +112,13 @@ pub const ROOT: &[Key] = &[
         "Folder of the store, the journal and the audit log. One gateway per folder. Needs a restart.",
     ),
     key("store", Section(STORE), Usually("{}"), "", "Where keys, tenants, directories and usage are kept."),
+    key(
+        "redis",
+        Section(REDIS),
+        Means("every gateway counts its limits alone"),
+        "",
+        "Where several gateways count their limits together. Needs a restart.",
+    ),
     key(
         "threads",
         Int { min: 1, max: 1024 },

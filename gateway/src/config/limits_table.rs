@@ -1,7 +1,7 @@
 //! Keys of limits beyond the short forms: any quantity in any time, for a part of the calls.
 
 use super::keys_table::Absent::{Default as Usually, Fault, Means};
-use super::keys_table::Kind::{Choice, Int, Text, Texts};
+use super::keys_table::Kind::{Bool, Choice, Int, Path, Secret, Text, Texts};
 use super::keys_table::{Key, key};
 
 /// Names of what a limit counts.
@@ -15,6 +15,46 @@ pub const OUTAGES: &[&str] = &["refuse", "local", "allow"];
 
 /// Names of the classes of priority, as in `Priority`.
 pub const PRIORITIES: &[&str] = &["high", "normal", "low"];
+
+/// Keys of `redis`.
+pub const REDIS: &[Key] = &[
+    key(
+        "url",
+        Secret,
+        Fault,
+        "file:./redis_url",
+        "Where it is, by reference, since a password may stand in it: `redis://`, `rediss://` (TLS) or `redis+unix://`; several URLs, one a line, are the first nodes of a cluster.",
+    ),
+    key("cluster", Bool, Usually("false"), "true", "Whether a single URL is a node of a cluster."),
+    key(
+        "ca_file",
+        Path,
+        Means("the system's authorities"),
+        "./redis_ca.pem",
+        "PEM file of the only authorities that the server's certificate may come from.",
+    ),
+    key(
+        "prefix",
+        Text,
+        Usually("weir"),
+        "weir-eu",
+        "What every key there begins with, so that installations can share a server.",
+    ),
+    key(
+        "timeout_ms",
+        Int { min: 1, max: 5_000 },
+        Usually("20"),
+        "20",
+        "Longest wait for an answer; then each limit's `when_unavailable` holds.",
+    ),
+    key(
+        "nodes",
+        Int { min: 1, max: 1_000 },
+        Usually("1"),
+        "3",
+        "Gateways that share the limits: while Redis is away, each counts that part of a limit alone.",
+    ),
+];
 
 /// Keys of a deployment's line.
 pub const QUEUE: &[Key] = &[

@@ -17,6 +17,7 @@ use crate::identity::directory::DirectoryRules;
 use crate::identity::dpop::DpopRule;
 use crate::identity::issuer::IssuerRule;
 use crate::identity::own_tokens::TokenEndpointRule;
+use crate::limits::redis::settings::RedisSettings;
 use crate::limits::rule::RuleSettings;
 use crate::policy::bundle::rule::BundleRule;
 use crate::routing::fair::Priority;
@@ -101,6 +102,8 @@ pub struct Settings {
     pub upstream_ca: Option<PathBuf>,
     /// Retries before the first byte.
     pub retry: RetrySettings,
+    /// Where several gateways count their limits together. Needs a restart to change.
+    pub redis: Option<RedisSettings>,
     /// When a call may go on: after the journal's append, or after its fdatasync.
     pub durability: Durability,
     /// How long streams may run on after SIGTERM.

@@ -5,6 +5,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use tokio::time::timeout;
+use weir_wire::delta::BUDGET_EXHAUSTED;
+use weir_wire::ending::Ending;
 use weir_wire::endpoint::Dialect;
 use weir_wire::sse::{Event, SseDecoder, SseFault};
 
@@ -12,11 +14,12 @@ use super::filter::{Reader, Verdict, Wants};
 use super::inflate::Inflate;
 use super::last_words::{self, Heard};
 use super::whole::leaks;
-use super::{Client, Cut, End, Failed, Talk, Vigil, cut_end};
+use super::{Client, Cut, End, Failed, Talk, Vigil, cut_end, purse};
 use crate::clock;
-use crate::exchange::{Books, Outcome};
+use crate::exchange::{Books, Outcome, UsageSource};
 use crate::providers::Reply;
 use crate::refusal::Refusal;
+use crate::usage::meter::Reading;
 
 /// Longest wait for the end of a body after its end marker.
 const TAIL_MAX: Duration = Duration::from_millis(50);
@@ -68,6 +71,10 @@ struct Stream {
     inflate: Inflate,
     reader: Reader,
     done: bool,
+    /// Data of the first event that was passed on.
+    first: Option<Bytes>,
+    /// Events that were passed on.
+    passed: u64,
 }
 
 impl Stream {
@@ -80,6 +87,10 @@ impl Stream {
             let verdict = self.reader.judge(&event, &mut live.meter);
             // A ping keeps a connection alive as a comment does.
             piece.data |= event.data.is_some() && !matches!(verdict, Verdict::Aside(_));
+            if matches!(verdict, Verdict::Answer(_) | Verdict::Frame(_)) {
+                self.passed = self.passed.saturating_add(1);
+                self.first = self.first.take().or_else(|| event.data.clone());
+            }
             match verdict {
                 Verdict::Answer(bytes) => {
                     live.first_token.get_or_insert_with(clock::instant);
@@ -192,7 +203,34 @@ pub(super) async fn pass(
         if stream.done {
             return Ok(done(talk, client, reply).await);
         }
+        if purse::keep(talk, books).await.is_err() {
+            return Ok(exhausted(talk, books, client, &stream).await);
+        }
     }
+}
+
+/// A budget has no more: the stream ends here, with a finish reason of its own, and the upstream is left.
+async fn exhausted(talk: &Talk<'_>, books: &mut Books, client: &mut Client<'_>, stream: &Stream) -> End {
+    let reading = books.live.as_mut().map(|live| {
+        live.meter.is_cut_short = true;
+        live.meter.finish_reason = Some(BUDGET_EXHAUSTED.into());
+        live.meter.reading(talk.held, UsageSource::Estimated)
+    });
+    let reading = reading.unwrap_or(Reading::NONE);
+    let ending = Ending {
+        endpoint: talk.envelope.endpoint,
+        choices: talk.envelope.choices,
+        first: stream.first.as_deref(),
+        passed: stream.passed,
+        input_tokens: reading.input,
+        output_tokens: reading.output,
+        wants_usage: talk.envelope.include_usage,
+    };
+    books.set_free();
+    if client.write(Bytes::from(ending.bytes())).await.is_ok() && client.finish().await.is_ok() {
+        return End::Exhausted;
+    }
+    End::HungUp
 }
 
 /// Leaves a stream that nobody listens to any more; the books hear its end where that is worth it.
@@ -247,6 +285,8 @@ fn open(talk: &Talk<'_>, reply: &Reply) -> Result<Stream, Failed> {
             Wants { usage: talk.envelope.include_usage, continuous: talk.envelope.continuous_usage },
         ),
         done: false,
+        first: None,
+        passed: 0,
     })
 }
 

@@ -34,7 +34,7 @@ impl JournalPermit {
         let mut bytes = Vec::with_capacity(640);
         frame::encode(&mut bytes, Kind::Opening, opening)?;
         let appended = self.append(&shared, &bytes)?;
-        self.openings.push(opening.clone());
+        replay::keep(&mut self.openings, opening.clone());
         shared.setup.step("opening appended");
         shared.wake_if_idle();
         match shared.durability {
@@ -50,6 +50,23 @@ impl JournalPermit {
                 Err(JournalError::NotSynced)
             }
         }
+    }
+
+    /// Appends that the running attempt's hold has grown. It is in the kernel's hands when this returns; no sync is
+    /// waited for, since all that a power loss could take is the last slice of a reply.
+    ///
+    /// # Errors
+    /// It can't be written: the hold must not be used.
+    pub fn grow(&mut self, output_tokens: u64, nano: i64) -> Result<(), JournalError> {
+        let Some(shared) = self.shared.clone() else { return Err(JournalError::NotFlushed) };
+        let Some(last) = self.openings.last_mut() else { return Err(JournalError::NotFlushed) };
+        let grown = Opening { held_output_tokens: output_tokens, held_nano: nano, ..last.clone() };
+        let mut bytes = Vec::with_capacity(640);
+        frame::encode(&mut bytes, Kind::Opening, &grown)?;
+        *last = grown;
+        self.append(&shared, &bytes)?;
+        shared.wake_if_idle();
+        Ok(())
     }
 
     /// Returns the number of the append.

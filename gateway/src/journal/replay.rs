@@ -93,7 +93,7 @@ impl Scan {
             Kind::Opening => {
                 let opening: Opening = serde_json::from_slice(payload)?;
                 if !self.closed.contains(&opening.call) {
-                    self.openings.entry(opening.call).or_default().push(opening);
+                    keep(self.openings.entry(opening.call).or_default(), opening);
                 }
             }
             Kind::Closing => match new {
@@ -120,6 +120,14 @@ impl Scan {
             }
         }
         Ok(())
+    }
+}
+
+/// Keeps an opening; one of an attempt that is known already takes its place: the attempt's hold has grown.
+pub(super) fn keep(openings: &mut Vec<Opening>, opening: Opening) {
+    match openings.iter_mut().find(|known| known.attempt == opening.attempt) {
+        Some(known) => *known = opening,
+        None => openings.push(opening),
     }
 }
 

@@ -9,8 +9,9 @@ use weir_wire::fault::Endpoint;
 use super::quantity::Amounts;
 use crate::config::settings::{DeploymentRule, ModelRule};
 use crate::refusal::Refusal;
+use crate::usage::buckets::Tier;
 use crate::usage::meter::Held;
-use crate::usage::price::PriceBook;
+use crate::usage::price::{LATEST_MS, PriceBook, PriceOf};
 use crate::usage::tokens::Family;
 use crate::usage::tokens::pool::Counted;
 
@@ -84,8 +85,21 @@ pub fn estimate(
     let prompts = if envelope.endpoint == Endpoint::Completions { count(envelope.prompt_items.max(1)) } else { 1 };
     let choices = u64::from(envelope.choices.max(envelope.best_of.unwrap_or(1))).saturating_mul(prompts);
     let held = Held { input, output: u64::from(output_cap).saturating_mul(choices) };
-    let cost =
-        |rule: &Arc<DeploymentRule>| prices.cost(&rule.price_provider, &rule.model, held.input, held.output).ok();
-    let nano = candidates.iter().filter_map(cost).map(|cost| cost.nano).max().unwrap_or(0);
-    Ok(Estimate { held, output_cap, nano })
+    let nano = dearest(prices, candidates, held.input, held.output);
+    Ok(Estimate { held, output_cap, nano: i64::try_from(nano).unwrap_or(i64::MAX) })
+}
+
+/// What so many tokens cost at most: at the dearest of the deployments, of the tiers that a request may ask for, of the
+/// kinds that tokens may turn out to be of. Nano-dollars.
+pub fn dearest(prices: &PriceBook, deployments: &[Arc<DeploymentRule>], input: u64, output: u64) -> u64 {
+    let cost = |rule: &Arc<DeploymentRule>, tier: Tier| {
+        let of = PriceOf {
+            tier,
+            region: rule.region.as_deref(),
+            ..PriceOf::new(&rule.price_provider, &rule.model, LATEST_MS)
+        };
+        prices.hold_text(&of, input, output).map_or(0, |cost| u64::try_from(cost.nano).unwrap_or(0))
+    };
+    let tiers = [Tier::Standard, Tier::Priority];
+    deployments.iter().flat_map(|rule| tiers.map(|tier| cost(rule, tier))).max().unwrap_or(0)
 }

@@ -109,6 +109,11 @@ impl LimitExceeded {
         }
     }
 
+    /// Whether it is a budget, which is used up, and not a rate, which drains.
+    pub fn is_budget(&self) -> bool {
+        matches!(self.window, Some(Window::Calendar { .. } | Window::Rolling { .. } | Window::Total))
+    }
+
     /// The limit in words: `60 requests per minute`, `12.5 dollars per month (UTC)`.
     fn words(&self) -> String {
         match self.window {

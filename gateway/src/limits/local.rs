@@ -78,6 +78,11 @@ impl Local {
         }
     }
 
+    /// The same by the system's clock, with Weir's own bound of lines.
+    pub fn system(epoch: Instant, book: Arc<dyn Spent>) -> Self {
+        Self::new(Clock::System(epoch), Some(book), super::LEVELS_TRACKED_MAX)
+    }
+
     /// Runs `once` on the organisation's ledger and keeps the count of all lines.
     fn with<T>(&self, org: &str, once: impl FnOnce(&mut Ledger, u64, Room) -> T) -> T {
         let [first, ..] = &self.shards;

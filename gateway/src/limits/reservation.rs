@@ -25,6 +25,22 @@ pub struct Asked<'a> {
     pub born_ms: u64,
 }
 
+/// Renews what one call holds.
+pub struct Renewer {
+    counter: Arc<dyn Counter>,
+    ask: Ask,
+}
+
+impl Renewer {
+    /// As [`Reservation::renew`].
+    ///
+    /// # Errors
+    /// It is over, its places are taken, or it can't be renewed.
+    pub async fn renew(&self) -> Result<(), NotGranted> {
+        self.counter.extend(&self.ask, &Amounts::default()).await
+    }
+}
+
 /// What one call holds.
 #[must_use = "what is held is given back when this is dropped"]
 pub struct Reservation {
@@ -74,6 +90,11 @@ impl Reservation {
     /// It expired meanwhile and its places are taken, or it can't be renewed.
     pub async fn renew(&mut self) -> Result<(), NotGranted> {
         self.extend(Amounts::default()).await
+    }
+
+    /// Keeps the hold from expiring while others have the reservation; `None` where nothing is held.
+    pub fn renewer(&self) -> Option<Renewer> {
+        self.is_held.then(|| Renewer { counter: Arc::clone(&self.counter), ask: self.ask.clone() })
     }
 
     /// Held of budgets.

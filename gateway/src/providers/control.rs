@@ -21,11 +21,43 @@ pub async fn abort(transport: &Transport, deployment: &DeploymentRule, call: Cal
     Ok(status == 204)
 }
 
+/// Sets the completion tokens that a call may make in all. At the last allowance it ends without a pause. That the call
+/// has ended already is no error.
+///
+/// # Errors
+/// The engine can't be reached.
+pub async fn allow(
+    transport: &Transport,
+    deployment: &DeploymentRule,
+    call: CallId,
+    tokens_total: u64,
+    is_last: bool,
+) -> Result<(), CallFault> {
+    let body = Bytes::from(format!(r#"{{"tokens_total":{tokens_total},"is_last":{is_last}}}"#));
+    let path = format!("/weir/calls/{}/allowance", call.0);
+    let request = || build(deployment, "POST", &path, body.len()).map_err(|_| CallFault::before("head_invalid"));
+    let mut reply = transport.send(deployment, request()?, request, &body).await?;
+    while let Ok(Some(_)) = reply.chunk().await {}
+    transport.release(reply).await;
+    Ok(())
+}
+
 fn head(deployment: &DeploymentRule, call: CallId) -> pingora::Result<Box<RequestHeader>> {
-    let path = format!("/weir/calls/{}", call.0);
-    let mut head = RequestHeader::build_no_case("DELETE", path.as_bytes(), Some(4))?;
+    build(deployment, "DELETE", &format!("/weir/calls/{}", call.0), 0)
+}
+
+fn build(
+    deployment: &DeploymentRule,
+    method: &str,
+    path: &str,
+    body_len: usize,
+) -> pingora::Result<Box<RequestHeader>> {
+    let mut head = RequestHeader::build_no_case(method, path.as_bytes(), Some(5))?;
     head.insert_header("host", "localhost")?;
-    head.insert_header("content-length", "0")?;
+    head.insert_header("content-length", body_len.to_string())?;
+    if body_len > 0 {
+        head.insert_header("content-type", "application/json")?;
+    }
     if let Some(key) = &deployment.api_key {
         let mut value = b"Bearer ".to_vec();
         value.extend_from_slice(key.expose());

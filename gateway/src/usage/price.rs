@@ -27,7 +27,7 @@ const VERSION_MAX: usize = 64;
 /// The currency of nano-dollars.
 const DOLLAR: &str = "USD";
 /// A moment after every change that a file announces.
-const LATEST_MS: u64 = u64::MAX - 1;
+pub const LATEST_MS: u64 = u64::MAX - 1;
 
 /// Every price of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]

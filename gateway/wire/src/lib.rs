@@ -7,6 +7,7 @@
 pub mod chat;
 pub mod completion;
 pub mod delta;
+pub mod ending;
 pub mod endpoint;
 pub mod envelope;
 pub mod event;

@@ -1,0 +1,211 @@
+//! What a reply may still say: the part of the call's hold that covers completion tokens. A stream's part is held in
+//! slices and grows while the reply runs; when a budget has no more, the stream ends with a finish reason of its own.
+//!
+//! The own engine is told what is covered and stops at that token. Elsewhere Weir counts what passes and cuts, so that
+//! a stream goes beyond its hold by less than one slice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+use weir_wire::delta::BUDGET_EXHAUSTED;
+
+use super::{End, Talk};
+use crate::config::settings::{DeploymentRule, Provider};
+use crate::exchange::{Attempt, Books};
+use crate::identity::Subject;
+use crate::limits::counter::NotGranted;
+use crate::limits::estimate::{Estimate, dearest};
+use crate::limits::quantity::Amounts;
+use crate::limits::{Asked, HOLD_TTL, Limits, Renewer, Reservation};
+use crate::providers::control;
+use crate::refusal::Refusal;
+use crate::telemetry::metric;
+use crate::world::World;
+
+/// Completion tokens of one slice: some seconds of a reply. A smaller one asks shared counters more often, a larger one
+/// keeps more of a scarce budget from others.
+pub const SLICE_TOKENS: u64 = 256;
+/// Longest wait for the engine to take a larger allowance; it answers between two steps.
+const ALLOWANCE_WAIT: Duration = Duration::from_secs(2);
+
+/// What of a reply's completion tokens is covered by the call's hold.
+#[derive(Debug)]
+pub struct Purse {
+    /// Prompt tokens held.
+    input: u64,
+    /// Completion tokens covered, over all choices.
+    covered: u64,
+    /// Completion tokens that the call may make at most, over all choices.
+    most: u64,
+    /// A budget had no more, and the engine was told so.
+    is_last: bool,
+}
+
+/// The money or the tokens of a budget have run out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exhausted;
+
+/// What a call asks of its limits, for [`hold`].
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    /// Who calls.
+    pub subject: &'a Subject,
+    /// What limits may count it by.
+    pub asked: &'a Asked<'a>,
+    /// What it may use at most.
+    pub estimate: &'a Estimate,
+    /// Who could serve it.
+    pub candidates: &'a [Arc<DeploymentRule>],
+    /// Whether a stream was asked for.
+    pub stream: bool,
+}
+
+/// Takes the call's hold: rates in full; budgets in full too, or the prompt and the first slice where it is a stream
+/// that can be stopped at the token, or that would not fit otherwise.
+///
+/// # Errors
+/// A limit was reached, or can't be counted.
+pub async fn hold(limits: &Limits, world: &World, wish: &Wish<'_>) -> Result<(Reservation, Purse), NotGranted> {
+    let (rules, held) = (&world.limits, wish.estimate.held);
+    let whole = wish.estimate.amounts();
+    let mut purse = Purse { input: held.input, covered: held.output, most: held.output, is_last: false };
+    let reserve = |budgets| limits.reserve(rules, wish.subject, wish.asked, whole, budgets);
+    if !wish.stream || held.output <= SLICE_TOKENS || !rules.has_budgets(wish.subject, wish.asked) {
+        return Ok((reserve(whole).await?, purse));
+    }
+    let first = Amounts {
+        output_tokens: SLICE_TOKENS,
+        nano: dearest(&world.prices, wish.candidates, held.input, SLICE_TOKENS),
+        ..whole
+    };
+    // A provider may think long without a word, which only the whole hold covers; the own engine tells each token.
+    let is_own = wish.candidates.iter().all(|rule| rule.provider == Provider::Engine);
+    if !is_own {
+        match reserve(whole).await {
+            Err(NotGranted::Exceeded(exceeded)) if exceeded.is_budget() => {}
+            other => return Ok((other?, purse)),
+        }
+    }
+    purse.covered = SLICE_TOKENS;
+    Ok((reserve(first).await?, purse))
+}
+
+/// Grows the hold in time. Called whenever a part of the reply was read.
+///
+/// # Errors
+/// A budget has no more, and what was covered is used up: the stream has to end.
+pub(super) async fn keep(talk: &Talk<'_>, books: &mut Books) -> Result<(), Exhausted> {
+    // Out of the books while it works with them; nothing else asks for it meanwhile.
+    let Some(mut purse) = books.purse.take() else { return Ok(()) };
+    let kept = purse.keep(talk, books).await;
+    books.purse = Some(purse);
+    kept
+}
+
+/// Holds what attempts that failed have cost, beside what is held for the next one.
+///
+/// # Errors
+/// There is not enough for another attempt.
+pub(super) async fn cover_failed(books: &mut Books) -> Result<(), Refusal> {
+    let cost = books.attempts.last().map(Attempt::amounts).unwrap_or_default();
+    match books.reservation.as_mut().filter(|_| cost != Amounts::default()) {
+        Some(reservation) => Ok(reservation.extend(cost).await?),
+        None => Ok(()),
+    }
+}
+
+/// A reply of the own engine that ended at its last allowance was ended by a budget.
+pub(super) fn ended(books: &Books, end: End) -> End {
+    let reason = books.live.as_ref().and_then(|live| live.meter.finish_reason.as_deref());
+    match end {
+        End::Completed if reason == Some(BUDGET_EXHAUSTED) => End::Exhausted,
+        other => other,
+    }
+}
+
+/// Does the work and keeps the hold from expiring meanwhile.
+pub(super) async fn renewing<T>(renewer: Option<Renewer>, work: impl Future<Output = T>) -> T {
+    let Some(renewer) = renewer else { return work.await };
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = sleep(HOLD_TTL / 3) => {}
+        }
+        // A reply whose end is being written has settled its hold already; what can't be renewed now is tried again.
+        if let Err(why) = renewer.renew().await {
+            tracing::debug!(%why, "a hold was not renewed");
+        }
+    }
+}
+
+impl Purse {
+    /// Completion tokens covered, over all choices.
+    pub fn covered(&self) -> u64 {
+        self.covered
+    }
+
+    async fn keep(&mut self, talk: &Talk<'_>, books: &mut Books) -> Result<(), Exhausted> {
+        let used = books.live.as_ref().map_or(0, |live| live.output_so_far());
+        while self.covered < self.most && self.is_due(used) {
+            if self.grow(talk, books).await.is_err() {
+                return self.end(talk, books, used).await;
+            }
+            self.tell(talk, books, false).await;
+        }
+        Ok(())
+    }
+
+    /// Half a slice ahead, so that no stream ever waits; after a refusal only once more, at the very end.
+    fn is_due(&self, used: u64) -> bool {
+        let ahead = if self.is_last { 0 } else { SLICE_TOKENS / 2 };
+        used.saturating_add(ahead) >= self.covered
+    }
+
+    async fn grow(&mut self, talk: &Talk<'_>, books: &mut Books) -> Result<(), NotGranted> {
+        let Some(reservation) = books.reservation.as_mut() else { return Ok(()) };
+        let next = self.covered.saturating_add(SLICE_TOKENS).min(self.most);
+        let price = |output| dearest(&talk.world.prices, talk.order, self.input, output);
+        let more = Amounts {
+            requests: 0,
+            input_tokens: 0,
+            output_tokens: next.saturating_sub(self.covered),
+            nano: price(next).saturating_sub(price(self.covered)),
+        };
+        reservation.extend(more).await?;
+        self.covered = next;
+        metric::hold_extended();
+        let nano = i64::try_from(price(next)).unwrap_or(i64::MAX);
+        let journal = books.journal.as_mut().map(|journal| journal.grow(next, nano));
+        match journal {
+            Some(Err(_)) => Err(NotGranted::Unavailable { why: "journal_unavailable" }),
+            Some(Ok(())) | None => Ok(()),
+        }
+    }
+
+    /// No more: the engine ends at the token by itself, a stream from elsewhere runs to the end of what is covered.
+    async fn end(&mut self, talk: &Talk<'_>, books: &mut Books, used: u64) -> Result<(), Exhausted> {
+        if !self.is_last {
+            self.is_last = true;
+            self.tell(talk, books, true).await;
+        }
+        let is_own = books.live.as_ref().is_some_and(|live| live.deployment.provider == Provider::Engine);
+        if is_own || used < self.covered { Ok(()) } else { Err(Exhausted) }
+    }
+
+    /// Tells the own engine what is covered now.
+    async fn tell(&self, talk: &Talk<'_>, books: &Books, is_last: bool) {
+        let Some(live) = books.live.as_ref().filter(|live| live.deployment.provider == Provider::Engine) else {
+            return;
+        };
+        let told = control::allow(&talk.running.transport, &live.deployment, talk.call, self.covered, is_last);
+        match timeout(ALLOWANCE_WAIT, told).await {
+            Ok(Ok(())) => {}
+            // It ends at its allowance then, which is the safe side.
+            Ok(Err(fault)) => tracing::warn!(call = %talk.call.0, %fault, "the engine did not take an allowance"),
+            Err(_) => tracing::warn!(call = %talk.call.0, "the engine took too long for an allowance"),
+        }
+    }
+}
