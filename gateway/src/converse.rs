@@ -16,7 +16,7 @@ pub mod whole;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_wire::endpoint::{Dialect, Endpoint};
+use weir_wire::endpoint::{Dialect, Endpoint, ID_BYTES_MAX};
 use weir_wire::envelope::{CapName, Edits, Envelope};
 
 use crate::clock;
@@ -31,6 +31,7 @@ use crate::providers::{self, CallFault, CallHead, Edition, Reply, Stage};
 use crate::refusal::Refusal;
 use crate::routing::Setback;
 use crate::routing::queue::{Saturated, Seat};
+use crate::routing::stored::Place;
 use crate::running::Running;
 use crate::telemetry::metric;
 use crate::usage::meter::{Held, Meter};
@@ -78,6 +79,28 @@ pub struct Talk<'a> {
     pub traceparent: Option<&'a str>,
     /// The edition of Anthropic's API that it speaks.
     pub edition: &'a Edition,
+    /// The query of a question about a stored response.
+    pub query: Option<&'a str>,
+}
+
+impl Talk<'_> {
+    /// A response was made that the provider keeps: its tenant may come back to it.
+    fn keep(&self, id: &str, deployment: &DeploymentRule) {
+        let envelope = self.envelope;
+        if envelope.endpoint == Endpoint::Responses && envelope.store && id.len() <= ID_BYTES_MAX {
+            let place = Place { model: envelope.model.as_str().into(), deployment: deployment.name.clone() };
+            self.running.stored.keep(&self.subject.tenant, id, place);
+        }
+    }
+
+    /// A stored response was taken away.
+    fn forget(&self) {
+        if let Some(id) = self.envelope.stored_response.as_deref()
+            && self.envelope.endpoint == Endpoint::DeleteResponse
+        {
+            self.running.stored.forget(&self.subject.tenant, id);
+        }
+    }
 }
 
 /// How a conversation ended.
@@ -197,6 +220,8 @@ async fn attempt(
         output_tokens: talk.output_cap,
         traceparent: talk.traceparent,
         edition: talk.edition,
+        stored: talk.envelope.stored_response.as_deref(),
+        query: talk.query,
     };
     let Some(reservation) = books.reservation.as_mut() else {
         return Step::Over(End::Refused(Refusal::Internal { what: "no reservation".to_owned() }));
@@ -269,7 +294,13 @@ fn meter(talk: &Talk<'_>, deployment: &DeploymentRule) -> Meter {
         Endpoint::Messages | Endpoint::CountTokens | Endpoint::Responses => {
             u64::try_from(envelope.prompt_items).unwrap_or(0).saturating_add(TEMPLATE_TOKENS)
         }
-        Endpoint::Completions | Endpoint::Models | Endpoint::Embeddings | Endpoint::Rerank => 0,
+        Endpoint::Completions
+        | Endpoint::ReadResponse
+        | Endpoint::ResponseItems
+        | Endpoint::DeleteResponse
+        | Endpoint::Embeddings
+        | Endpoint::Rerank
+        | Endpoint::Models => 0,
     };
     let prompt = talk.counted.likely(family).saturating_add(template);
     Meter::of(family, envelope.choices.max(envelope.best_of.unwrap_or(1)), prompt)
@@ -277,6 +308,9 @@ fn meter(talk: &Talk<'_>, deployment: &DeploymentRule) -> Meter {
 
 /// What Weir itself sets in the client's bytes.
 fn edits<'a>(talk: &Talk<'_>, deployment: &'a DeploymentRule) -> Edits<'a> {
+    if talk.envelope.endpoint.is_about_stored() {
+        return Edits::default();
+    }
     let states_usage = talk.envelope.stream && talk.envelope.endpoint.dialect() == Dialect::OpenAi;
     Edits {
         model: Some(&deployment.model),
@@ -298,7 +332,13 @@ fn cap_name(talk: &Talk<'_>, deployment: &DeploymentRule) -> Option<CapName> {
         Endpoint::ChatCompletions => Some(CapName::MaxCompletionTokens),
         Endpoint::Completions | Endpoint::Messages => Some(CapName::MaxTokens),
         Endpoint::Responses => Some(CapName::MaxOutputTokens),
-        Endpoint::CountTokens | Endpoint::Embeddings | Endpoint::Rerank | Endpoint::Models => None,
+        Endpoint::CountTokens
+        | Endpoint::ReadResponse
+        | Endpoint::ResponseItems
+        | Endpoint::DeleteResponse
+        | Endpoint::Embeddings
+        | Endpoint::Rerank
+        | Endpoint::Models => None,
     }
 }
 
@@ -350,7 +390,14 @@ async fn answered(
 ) -> Step {
     let status = reply.head().map_or(0, |head| head.status.as_u16());
     books.replied(status);
-    let passed = match status::classify(status, reply.head()) {
+    let class = match status::classify(status, reply.head()) {
+        // Of a stored response it says that it is not there; of a model, that Weir's configuration is wrong.
+        status::Class::Account if status == 404 && talk.envelope.endpoint.is_about_stored() => {
+            status::Class::CallerFault
+        }
+        class => class,
+    };
+    let passed = match class {
         status::Class::Success => {
             if talk.envelope.stream {
                 stream::pass(talk, books, client, reply).await

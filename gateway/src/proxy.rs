@@ -91,16 +91,22 @@ impl Gateway {
         if endpoint == Endpoint::Models {
             return self.list_models(session, x, &caller).await;
         }
-        // 7. The body, bounded in size and time: only callers that passed the gate get here.
-        let Some(body) = request::body(session, x.world.settings.request).await? else { return Ok(End::HungUp) };
-        // 8. One canonical parse: what is authorised below is what is forwarded.
-        let envelope = Arc::new(Envelope::parse(body, endpoint)?);
+        let envelope = if endpoint.is_about_stored() {
+            // It has no body: what it is about was made by an earlier call of the same tenant, or is nobody's.
+            self.about_stored(session, endpoint, &caller)?
+        } else {
+            // 7. The body, bounded in size and time: only callers that passed the gate get here.
+            let Some(body) = request::body(session, x.world.settings.request).await? else { return Ok(End::HungUp) };
+            // 8. One canonical parse: what is authorised below is what is forwarded.
+            Envelope::parse(body, endpoint)?
+        };
+        let envelope = Arc::new(envelope);
         x.envelope = Some(envelope.clone());
         x.end_user = end_user(&x.world, &caller.subject, &envelope);
         // 9. Who could serve it; a name that nobody serves needs no decision.
         let world = x.world.clone();
         let model = world.model(&envelope.model).ok_or_else(|| unknown(&envelope))?;
-        let candidates = world.candidates(model, endpoint)?;
+        let candidates = self.keepers(world.candidates(model, endpoint)?, &envelope, &caller)?;
         // 10. What it may use at most, at the dearest candidate: policy may depend on it.
         let families: Vec<Family> = candidates.iter().map(|rule| Family::of(&rule.model)).collect();
         let counted = self.running.counting.count(&envelope, &families).await;
@@ -126,6 +132,7 @@ impl Gateway {
         // 14. The upstream: it demands the permit, the reservation and the redacted body.
         let traceparent = request::traceparent(session.req_header());
         let edition = request::edition(session.req_header(), endpoint);
+        let query = request::stored_query(session.req_header(), endpoint)?;
         let talk = Talk {
             running: &self.running,
             world: &world,
@@ -141,12 +148,38 @@ impl Gateway {
             output_cap: estimate.output_cap,
             traceparent: traceparent.as_deref(),
             edition: &edition,
+            query: query.as_deref(),
         };
         let stall = world.settings.stream.write_stall;
         let mut client = Client::new(session, dialect(x), reply_headers(x), stall);
         let end = converse::converse(&talk, &mut x.books, &mut client).await;
         x.status = client.status();
         Ok(end)
+    }
+
+    /// The call about a stored response that the path names.
+    fn about_stored(&self, session: &Session, endpoint: Endpoint, caller: &Identified) -> Result<Envelope, Refusal> {
+        let id = endpoint.stored_id(session.req_header().uri.path()).unwrap_or_default();
+        let place = self.running.stored.find(&caller.subject.tenant, id);
+        let place = place.ok_or(Refusal::ResponseUnknown { param: None })?;
+        Ok(Envelope::about_stored(endpoint, &place.model, id))
+    }
+
+    /// The deployment that keeps the response which the call names, or all where it names none.
+    fn keepers(
+        &self,
+        mut candidates: Vec<Arc<DeploymentRule>>,
+        envelope: &Envelope,
+        caller: &Identified,
+    ) -> Result<Vec<Arc<DeploymentRule>>, Refusal> {
+        let Some(id) = &envelope.stored_response else { return Ok(candidates) };
+        let param = (!envelope.endpoint.is_about_stored()).then_some("previous_response_id");
+        let place = self.running.stored.find(&caller.subject.tenant, id).ok_or(Refusal::ResponseUnknown { param })?;
+        candidates.retain(|rule| rule.name == place.deployment);
+        match candidates.is_empty() {
+            true => Err(Refusal::ResponseUnknown { param }),
+            false => Ok(candidates),
+        }
     }
 
     /// The token endpoint and its documents; false where the path is none of theirs.

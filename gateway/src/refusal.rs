@@ -137,6 +137,13 @@ pub enum Refusal {
         endpoint: Endpoint,
     },
 
+    /// No stored response of that id was made through the caller's tenant, as far as this gateway knows.
+    #[error("no such stored response")]
+    ResponseUnknown {
+        /// The member of the body that names it; `None` where the path does.
+        param: Option<&'static str>,
+    },
+
     // ── policy, limits, ledger ──
     /// A policy rule says no, or did not say yes.
     #[error("policy rule `{rule}` refused: {reason}")]
@@ -274,7 +281,8 @@ impl Refusal {
             | Refusal::BodyTimeout
             | Refusal::Malformed { .. }
             | Refusal::ModelUnknown { .. }
-            | Refusal::EndpointUnserved { .. } => self.request_face(),
+            | Refusal::EndpointUnserved { .. }
+            | Refusal::ResponseUnknown { .. } => self.request_face(),
             Refusal::MissingKey
             | Refusal::InvalidKey { .. }
             | Refusal::InvalidToken { .. }
@@ -374,6 +382,18 @@ impl Refusal {
                     INVALID,
                     "endpoint_not_served",
                     format!("the model `{model}` is not served at {}", endpoint.path()),
+                )
+            },
+            Refusal::ResponseUnknown { param: None } => {
+                face(404, INVALID, "response_not_found", "no response of this id was made by this tenant here")
+            }
+            Refusal::ResponseUnknown { param: Some(param) } => Face {
+                param: Some((*param).to_owned()),
+                ..face(
+                    400,
+                    INVALID,
+                    "previous_response_not_found",
+                    "no response of this id was made by this tenant here",
                 )
             },
             _ => face(404, INVALID, "unknown_endpoint", render::no_such_endpoint()),

@@ -88,11 +88,34 @@ pub fn endpoint(head: &RequestHeader) -> Result<Endpoint, Refusal> {
     let path = head.uri.path();
     let single_model = path.strip_prefix("/v1/models/").is_some_and(|id| !id.is_empty());
     let path = if single_model { MODELS } else { path };
-    let endpoint = Endpoint::from_path(path).ok_or(Refusal::UnknownEndpoint)?;
-    match head.method.as_str() == endpoint.method() {
-        true => Ok(endpoint),
-        false => Err(Refusal::MethodNotAllowed { allow: endpoint.method() }),
+    let mut endpoints = Endpoint::of_path(path).peekable();
+    let Some(first) = endpoints.peek().copied() else { return Err(Refusal::UnknownEndpoint) };
+    match endpoints.find(|endpoint| endpoint.method() == head.method.as_str()) {
+        Some(endpoint) => Ok(endpoint),
+        None if first == Endpoint::ReadResponse => Err(Refusal::MethodNotAllowed { allow: "GET, DELETE" }),
+        None => Err(Refusal::MethodNotAllowed { allow: first.method() }),
     }
+}
+
+/// Parameters of the questions about stored responses, in whose place a provider does nothing else.
+const STORED_PARAMETERS: [&str; 7] = ["include", "include[]", "include%5B%5D", "limit", "order", "after", "before"];
+/// Bytes of such a query at most.
+const QUERY_BYTES_MAX: usize = 1_024;
+
+/// The query that goes on to the provider: that of a question about a stored response.
+pub fn stored_query(head: &RequestHeader, endpoint: Endpoint) -> Result<Option<String>, Refusal> {
+    let Some(query) = head.uri.query().filter(|query| endpoint.is_about_stored() && !query.is_empty()) else {
+        return Ok(None);
+    };
+    let name = |pair: &str| pair.split_once('=').map_or(pair, |(name, _)| name).to_owned();
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"_-.=&%[]".contains(&b);
+    let unknown = query.split('&').map(name).find(|name| !STORED_PARAMETERS.contains(&name.as_str()));
+    let param = match unknown {
+        None if query.len() <= QUERY_BYTES_MAX && query.bytes().all(is_plain) => return Ok(Some(query.to_owned())),
+        other => other,
+    };
+    let message = "this parameter of the query is not supported".to_owned();
+    Err(Refusal::Malformed { message, param, code: "unsupported_parameter" })
 }
 
 /// The id in `/v1/models/ID`, percent-decoding left to the comparison: aliases need none.
@@ -102,7 +125,7 @@ pub fn model_id(head: &RequestHeader) -> Option<String> {
 
 /// What the head says of the body: its type, its encoding, its length.
 pub fn check_head(head: &RequestHeader, endpoint: Option<Endpoint>, limits: RequestSettings) -> Result<(), Refusal> {
-    if endpoint == Some(Endpoint::Models) {
+    if endpoint.is_some_and(|endpoint| endpoint.method() != "POST") {
         return Ok(());
     }
     let text = |name: &str| head.headers.get(name).map(|value| value.to_str().unwrap_or("?").trim());

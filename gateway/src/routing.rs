@@ -8,6 +8,7 @@ pub mod fair;
 pub mod health;
 pub mod pick;
 pub mod queue;
+pub mod stored;
 
 pub use budget::RetryBudget;
 pub use health::{Health, Setback};

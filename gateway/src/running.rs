@@ -20,6 +20,7 @@ use crate::policy::Pushed;
 use crate::policy::bundle::Bundles;
 use crate::policy::decision_log::DecisionLog;
 use crate::providers::Transport;
+use crate::routing::stored::Stored;
 use crate::routing::{Health, Queues, RetryBudget};
 use crate::store::Store;
 use crate::world::World;
@@ -52,6 +53,8 @@ pub struct Running {
     pub directories: Directories,
     /// Limits' counters.
     pub limits: Limits,
+    /// Responses that providers keep.
+    pub stored: Stored,
     /// Cool-downs.
     pub health: Health,
     /// The purse of retries.

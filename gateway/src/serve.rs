@@ -43,6 +43,7 @@ use crate::policy::bundle::{self, Bundles};
 use crate::policy::decision_log::{self, DecisionLog};
 use crate::providers::Transport;
 use crate::proxy::Gateway;
+use crate::routing::stored::Stored;
 use crate::routing::{Health, Queues, RetryBudget};
 use crate::running::{Flights, Running};
 use crate::store::sqlite::Create;
@@ -194,6 +195,7 @@ async fn open(settings: &Settings, mut world: World, pushed: Pushed) -> Result<(
         token_requests: Throttle::new(clock::instant()),
         replays: Replays::default(),
         limits,
+        stored: Stored::default(),
         health: Health::default(),
         retries: RetryBudget::default(),
         queues: Queues::default(),

@@ -155,7 +155,7 @@ impl World {
     /// The deployments of `model` that speak the endpoint and have a price: nothing is translated, and a call that
     /// can't be priced is not served.
     pub fn candidates(&self, model: &ModelRule, endpoint: Endpoint) -> Result<Vec<Arc<DeploymentRule>>, Refusal> {
-        let speaks = |rule: &&Arc<DeploymentRule>| rule.endpoints.contains(&endpoint);
+        let speaks = |rule: &&Arc<DeploymentRule>| rule.endpoints.contains(&endpoint.spoken());
         let speaking: Vec<_> = model.deployments.iter().filter(speaks).cloned().collect();
         if speaking.is_empty() {
             return Err(Refusal::EndpointUnserved { model: model.name.clone(), endpoint });

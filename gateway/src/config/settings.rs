@@ -265,7 +265,7 @@ impl Provider {
     pub fn may_speak(self, endpoint: Endpoint) -> bool {
         match self {
             Provider::Engine | Provider::Anthropic => self.usual_endpoints().contains(&endpoint),
-            Provider::OpenAi => endpoint != Endpoint::Models,
+            Provider::OpenAi => endpoint != Endpoint::Models && !endpoint.is_about_stored(),
         }
     }
 }

@@ -59,10 +59,19 @@ impl Reader {
         Self { endpoint, wants, named: Names::default() }
     }
 
+    /// The answer's id, once, when it became known.
+    pub fn take_id(&mut self) -> Option<Arc<str>> {
+        self.named.take_id()
+    }
+
     /// Looks at one event.
     pub fn judge(&mut self, event: &Event, meter: &mut Meter) -> Verdict {
         let Some(data) = &event.data else { return aside(event) };
         let name = event.name.as_deref();
+        if event.is_done() && self.endpoint.dialect() != Dialect::OpenAi {
+            // Chat's end marker; clients would take it for the end of an answer that has none yet.
+            return Verdict::Drop;
+        }
         match self.endpoint.dialect() {
             Dialect::OpenAi => unnamed(event, self.wants, meter),
             Dialect::Anthropic => self.named.judge(event, self.endpoint, event::of_messages(name, data), meter),

@@ -17,7 +17,12 @@ pub fn report(endpoint: Endpoint, raw: &[u8], meter: &mut Meter) {
 fn counts(endpoint: Endpoint, raw: &[u8]) -> Option<Usage> {
     match endpoint {
         Endpoint::ChatCompletions | Endpoint::Completions => serde_json::from_slice(raw).ok(),
-        Endpoint::Messages | Endpoint::CountTokens | Endpoint::Responses => {
+        Endpoint::Messages
+        | Endpoint::CountTokens
+        | Endpoint::Responses
+        | Endpoint::ReadResponse
+        | Endpoint::ResponseItems
+        | Endpoint::DeleteResponse => {
             let usage: Named = serde_json::from_slice(raw).ok()?;
             let cached = |tokens: Option<u64>| tokens.unwrap_or(0);
             let cached =

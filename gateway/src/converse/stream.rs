@@ -165,6 +165,10 @@ pub(super) async fn pass(
             Ok(piece) => piece,
             Err(why) => return broken(client, stream.done, why).await,
         };
+        // Before the client can know it: what it asks next may be about this answer.
+        if let (Some(id), Some(live)) = (stream.reader.take_id(), books.live.as_ref()) {
+            talk.keep(&id, &live.deployment);
+        }
         // A stream that never makes Weir wait would otherwise never be looked at.
         let now = clock::instant();
         if let Err(cut) = vigil.keep(client, now).await {

@@ -51,7 +51,9 @@ fn account(endpoint: Endpoint, body: &[u8], books: &mut Books) -> Result<(), Fai
         // What the provider does for nothing is no use of it.
         books.not_reached();
     }
+    talk.forget();
     if let Some(live) = books.live.as_mut() {
+        answer.id.iter().for_each(|id| talk.keep(id, &live.deployment));
         live.first_token = Some(clock::instant());
         answer.usage.iter().for_each(|usage| report(endpoint, usage, &mut live.meter));
         if endpoint.generates() {

@@ -46,7 +46,7 @@ pub fn route<'a>(rule: Option<&TokenEndpointRule>, path: &'a str) -> Option<Rout
 
 /// Whether a path behind the issuer's address is a resource of its own name.
 fn is_resource(suffix: &str) -> bool {
-    suffix.is_empty() || suffix == API_PATH || Endpoint::from_path(suffix).is_some()
+    suffix.is_empty() || suffix == API_PATH || Endpoint::of_path(suffix).next().is_some()
 }
 
 /// Whether a client may ask for tokens for that audience or resource (RFC 8693, section 2.1).

@@ -26,6 +26,10 @@ pub struct CallHead<'a> {
     pub call: CallId,
     /// The endpoint.
     pub endpoint: Endpoint,
+    /// The stored response that the call is about.
+    pub stored: Option<&'a str>,
+    /// The query of such a call.
+    pub query: Option<&'a str>,
     /// Whether a stream is wanted.
     pub stream: bool,
     /// Completion tokens that the own engine may make, over all choices.
@@ -45,8 +49,15 @@ impl CallHead<'_> {
     pub fn build(&self, deployment: &DeploymentRule, body_len: usize) -> pingora::Result<Box<RequestHeader>> {
         let mut path = String::with_capacity(64);
         path.push_str(&deployment.base_path);
-        path.push_str(self.endpoint.suffix());
-        let mut head = RequestHeader::build_no_case("POST", path.as_bytes(), Some(12))?;
+        match self.stored {
+            Some(id) if self.endpoint.is_about_stored() => path.push_str(&self.endpoint.suffix().replace("{id}", id)),
+            Some(_) | None => path.push_str(self.endpoint.suffix()),
+        }
+        if let Some(query) = self.query {
+            path.push('?');
+            path.push_str(query);
+        }
+        let mut head = RequestHeader::build_no_case(self.endpoint.method(), path.as_bytes(), Some(12))?;
         head.insert_header("host", host(&deployment.address))?;
         head.insert_header("content-type", "application/json")?;
         head.insert_header("content-length", body_len.to_string())?;
@@ -101,6 +112,8 @@ mod tests {
     fn head() -> CallHead<'static> {
         CallHead {
             edition: &EDITION,
+            stored: None,
+            query: None,
             call: CallId(uuid::Uuid::nil()),
             endpoint: Endpoint::ChatCompletions,
             stream: true,
@@ -129,6 +142,10 @@ mod tests {
         assert!(!sent.headers.contains_key("authorization"));
         assert_eq!(sent.headers["anthropic-version"], ANTHROPIC_VERSION);
         assert_eq!(sent.headers["anthropic-beta"], "one-beta");
+        rule.provider = Provider::OpenAi;
+        let items = CallHead { endpoint: Endpoint::ResponseItems, stored: Some("r1"), query: Some("limit=2"), ..head() };
+        let sent = items.build(&rule, 0).unwrap();
+        assert_eq!((sent.method.as_str(), sent.uri.to_string().as_str()), ("GET", "/v1/responses/r1/input_items?limit=2"));
         rule.provider = Provider::Engine;
         let sent = head().build(&rule, 3).unwrap();
         assert_eq!(sent.headers["x-weir-token-allowance"], "7");

@@ -58,7 +58,9 @@ fn anthropic(face: &Face) -> Value {
 
 /// What a caller reads who asked for a path that is not there.
 pub(super) fn no_such_endpoint() -> String {
-    let paths = Endpoint::ALL.map(Endpoint::path).join(", ");
+    let mut paths = Endpoint::ALL.map(Endpoint::path).to_vec();
+    paths.dedup();
+    let paths = paths.join(", ");
     format!("no such endpoint; Weir serves {paths}")
 }
 

@@ -22,6 +22,9 @@ impl Dialect {
     }
 }
 
+/// The longest id of a stored response, in bytes.
+pub const ID_BYTES_MAX: usize = 256;
+
 /// An endpoint of the data plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Endpoint {
@@ -35,6 +38,12 @@ pub enum Endpoint {
     CountTokens,
     /// `POST /v1/responses`
     Responses,
+    /// `GET /v1/responses/{id}`
+    ReadResponse,
+    /// `GET /v1/responses/{id}/input_items`
+    ResponseItems,
+    /// `DELETE /v1/responses/{id}`
+    DeleteResponse,
     /// `POST /v1/embeddings`
     Embeddings,
     /// `POST /v1/rerank`
@@ -45,18 +54,21 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// Every endpoint.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::ChatCompletions,
         Self::Completions,
         Self::Messages,
         Self::CountTokens,
         Self::Responses,
+        Self::ReadResponse,
+        Self::ResponseItems,
+        Self::DeleteResponse,
         Self::Embeddings,
         Self::Rerank,
         Self::Models,
     ];
 
-    /// The path as a client writes it.
+    /// The path as a client writes it; `{id}` stands for a stored response's id.
     pub const fn path(self) -> &'static str {
         match self {
             Self::ChatCompletions => "/v1/chat/completions",
@@ -64,6 +76,8 @@ impl Endpoint {
             Self::Messages => "/v1/messages",
             Self::CountTokens => "/v1/messages/count_tokens",
             Self::Responses => "/v1/responses",
+            Self::ReadResponse | Self::DeleteResponse => "/v1/responses/{id}",
+            Self::ResponseItems => "/v1/responses/{id}/input_items",
             Self::Embeddings => "/v1/embeddings",
             Self::Rerank => "/v1/rerank",
             Self::Models => "/v1/models",
@@ -78,6 +92,8 @@ impl Endpoint {
             Self::Messages => "/messages",
             Self::CountTokens => "/messages/count_tokens",
             Self::Responses => "/responses",
+            Self::ReadResponse | Self::DeleteResponse => "/responses/{id}",
+            Self::ResponseItems => "/responses/{id}/input_items",
             Self::Embeddings => "/embeddings",
             Self::Rerank => "/rerank",
             Self::Models => "/models",
@@ -94,7 +110,8 @@ impl Endpoint {
             | Self::Responses
             | Self::Embeddings
             | Self::Rerank => "POST",
-            Self::Models => "GET",
+            Self::Models | Self::ReadResponse | Self::ResponseItems => "GET",
+            Self::DeleteResponse => "DELETE",
         }
     }
 
@@ -106,6 +123,9 @@ impl Endpoint {
             Self::Messages => "messages",
             Self::CountTokens => "count_tokens",
             Self::Responses => "responses",
+            Self::ReadResponse => "response_read",
+            Self::ResponseItems => "response_items",
+            Self::DeleteResponse => "response_delete",
             Self::Embeddings => "embeddings",
             Self::Rerank => "rerank",
             Self::Models => "models",
@@ -118,7 +138,7 @@ impl Endpoint {
             Self::ChatCompletions | Self::Completions | Self::Embeddings | Self::Rerank | Self::Models => {
                 Dialect::OpenAi
             }
-            Self::Responses => Dialect::Responses,
+            Self::Responses | Self::ReadResponse | Self::ResponseItems | Self::DeleteResponse => Dialect::Responses,
             Self::Messages | Self::CountTokens => Dialect::Anthropic,
         }
     }
@@ -127,7 +147,13 @@ impl Endpoint {
     pub const fn generates(self) -> bool {
         match self {
             Self::ChatCompletions | Self::Completions | Self::Messages | Self::Responses => true,
-            Self::CountTokens | Self::Embeddings | Self::Rerank | Self::Models => false,
+            Self::CountTokens
+            | Self::ReadResponse
+            | Self::ResponseItems
+            | Self::DeleteResponse
+            | Self::Embeddings
+            | Self::Rerank
+            | Self::Models => false,
         }
     }
 
@@ -140,13 +166,50 @@ impl Endpoint {
             | Self::Responses
             | Self::Embeddings
             | Self::Rerank => true,
-            Self::CountTokens | Self::Models => false,
+            Self::CountTokens | Self::ReadResponse | Self::ResponseItems | Self::DeleteResponse | Self::Models => false,
         }
     }
 
-    /// The endpoint of an exact path, query excluded.
-    pub fn from_path(path: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|endpoint| endpoint.path() == path)
+    /// Whether it is about a response that was stored before.
+    pub const fn is_about_stored(self) -> bool {
+        match self {
+            Self::ReadResponse | Self::ResponseItems | Self::DeleteResponse => true,
+            Self::ChatCompletions
+            | Self::Completions
+            | Self::Messages
+            | Self::CountTokens
+            | Self::Responses
+            | Self::Embeddings
+            | Self::Rerank
+            | Self::Models => false,
+        }
+    }
+
+    /// The endpoint that a deployment must speak to serve this one.
+    #[must_use]
+    pub const fn spoken(self) -> Self {
+        if self.is_about_stored() { Self::Responses } else { self }
+    }
+
+    /// The endpoints of a path, query excluded, one for each of its methods.
+    pub fn of_path(path: &str) -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(move |endpoint| endpoint.has_path(path))
+    }
+
+    /// Whether the path is this endpoint's, with a well-formed id where there is one.
+    fn has_path(self, path: &str) -> bool {
+        match self.path().split_once("{id}") {
+            None => self.path() == path,
+            Some(_) => self.stored_id(path).is_some(),
+        }
+    }
+
+    /// The stored response's id in a path of this endpoint.
+    pub fn stored_id(self, path: &str) -> Option<&str> {
+        let (before, after) = self.path().split_once("{id}")?;
+        let id = path.strip_prefix(before)?.strip_suffix(after)?;
+        let is_plain = id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+        (is_plain && (1..=ID_BYTES_MAX).contains(&id.len())).then_some(id)
     }
 
     /// The endpoint of that name.
@@ -162,11 +225,16 @@ mod tests {
     #[test]
     fn endpoints_are_found_by_their_exact_path_and_name() {
         for endpoint in Endpoint::ALL {
-            assert_eq!(Endpoint::from_path(endpoint.path()), Some(endpoint));
+            let path = endpoint.path().replace("{id}", "resp_1-x");
+            let methods: Vec<_> = Endpoint::of_path(&path).map(Endpoint::method).collect();
+            assert!(methods.contains(&endpoint.method()), "{path}: {methods:?}");
             assert_eq!(Endpoint::from_name(endpoint.name()), Some(endpoint));
             assert!(endpoint.path().ends_with(endpoint.suffix()));
         }
-        assert_eq!(Endpoint::from_path("/v1/chat/completions/"), None);
-        assert_eq!(Endpoint::from_path("/v1/messages/"), None);
+        let none = ["/v1/chat/completions/", "/v1/messages/", "/v1/responses/", "/v1/responses/a%2fb", "/v1/responses/a/b"];
+        for path in none {
+            assert_eq!(Endpoint::of_path(path).next(), None, "{path}");
+        }
+        assert_eq!(Endpoint::ResponseItems.stored_id("/v1/responses/r/input_items"), Some("r"));
     }
 }

@@ -19,7 +19,7 @@ mod tools;
 
 use bytes::Bytes;
 
-use crate::fault::Endpoint;
+use crate::endpoint::{Endpoint, ID_BYTES_MAX};
 use crate::json::{self, Span};
 pub use fault::EnvelopeFault;
 pub use splice::Edits;
@@ -28,8 +28,6 @@ pub use splice::Edits;
 pub const MODEL_BYTES_MAX: usize = 256;
 /// The longest `user`, in bytes.
 pub const USER_BYTES_MAX: usize = 512;
-/// The longest id of a stored response, in bytes.
-pub const ID_BYTES_MAX: usize = 256;
 /// The most choices that one call may ask for, by `n` or `best_of`.
 pub const CHOICES_MAX: u32 = 128;
 
@@ -94,8 +92,8 @@ pub struct Envelope {
     pub media_parts: usize,
     /// Names of the tools or functions that are offered to the model, in their order.
     pub tools: Vec<String>,
-    /// The stored response that this one goes on from.
-    pub previous_response: Option<String>,
+    /// The stored response that the call goes on from, or that it is about.
+    pub stored_response: Option<String>,
     /// Whether the provider may keep the response.
     pub store: bool,
     body: Bytes,
@@ -194,11 +192,37 @@ impl Envelope {
             prompt_bytes: measure.bytes,
             media_parts: measure.media,
             tools: read.tools(shape, endpoint)?,
-            previous_response: if is_response { read.text("previous_response_id", ID_BYTES_MAX)? } else { None },
+            stored_response: if is_response { read.text("previous_response_id", ID_BYTES_MAX)? } else { None },
             store: !is_response || read.boolean("store")?.unwrap_or(true),
             spots,
             body,
         })
+    }
+
+    /// A call without a body about a response that was stored under `id`, made by the model of that alias.
+    pub fn about_stored(endpoint: Endpoint, model: &str, id: &str) -> Self {
+        Self {
+            endpoint,
+            model: model.to_owned(),
+            stream: false,
+            include_usage: false,
+            continuous_usage: false,
+            output_tokens_max: None,
+            cap_name: None,
+            choices: 1,
+            best_of: None,
+            user: None,
+            end_user: None,
+            prompt: Span::default(),
+            prompt_items: 0,
+            prompt_bytes: 0,
+            media_parts: 0,
+            tools: Vec::new(),
+            stored_response: Some(id.to_owned()),
+            store: false,
+            spots: Spots::default(),
+            body: Bytes::new(),
+        }
     }
 
     /// The body as the client sent it.

@@ -96,10 +96,13 @@ pub fn read(endpoint: Endpoint, body: &[u8]) -> Result<Answer<'_>, Misfit> {
         Endpoint::Embeddings => (is_full(&all.data), None),
         Endpoint::Rerank => (all.results.is_some(), None),
         Endpoint::CountTokens => (all.input_tokens.is_some(), None),
+        // What is stored is passed on as the provider keeps it; its usage was counted when it was made.
+        Endpoint::ReadResponse | Endpoint::ResponseItems | Endpoint::DeleteResponse => (true, None),
         Endpoint::Models => (false, None),
     };
+    let counted = if endpoint.is_charged() { usage(endpoint, body) } else { None };
     match fits {
-        true => Ok(Answer { usage: usage(endpoint, body), finish_reason, id: all.id }),
+        true => Ok(Answer { usage: counted, finish_reason, id: all.id }),
         false => Err(Misfit::Shape),
     }
 }

@@ -21,15 +21,25 @@ pub(super) struct Names {
     /// The usage reported so far. `message_start` states what was read, `message_delta` what was made and, on some
     /// servers, what was read once more: the later word counts, member by member.
     usage: Map<String, Value>,
+    /// The answer's id, until it is taken.
+    id: Option<Arc<str>>,
+    has_id: bool,
 }
 
 impl Names {
+    pub(super) fn take_id(&mut self) -> Option<Arc<str>> {
+        self.id.take()
+    }
+
     /// Looks at one event, of which `read` was read.
     #[allow(clippy::needless_pass_by_value, reason = "what was read is used up here")]
     pub(super) fn judge(&mut self, event: &Event, endpoint: Endpoint, read: Named<'_>, meter: &mut Meter) -> Verdict {
         if let Some(reason) = &read.finish_reason {
             meter.finish_reason = Some(Arc::from(&**reason));
             meter.finished = meter.finished.saturating_add(1);
+        }
+        if !self.has_id && let Some(id) = &read.id {
+            (self.id, self.has_id) = (Some(Arc::from(&**id)), true);
         }
         if let Some(raw) = read.usage {
             self.add(raw);

@@ -126,7 +126,7 @@ const RESPONSES: Shape = Shape {
     texts: &["instructions"],
     required_text: None,
     tools: &["tools"],
-    refused: &["background", "conversation", "prompt", "previous_response_id"],
+    refused: &["background", "conversation", "prompt"],
 };
 
 const EMBEDDINGS: Shape = Shape {
@@ -157,7 +157,7 @@ pub(super) const fn of(endpoint: Endpoint) -> &'static Shape {
         Endpoint::ChatCompletions | Endpoint::Models => &CHAT,
         Endpoint::Completions => &COMPLETIONS,
         Endpoint::Messages | Endpoint::CountTokens => &MESSAGES,
-        Endpoint::Responses => &RESPONSES,
+        Endpoint::Responses | Endpoint::ReadResponse | Endpoint::ResponseItems | Endpoint::DeleteResponse => &RESPONSES,
         Endpoint::Embeddings => &EMBEDDINGS,
         Endpoint::Rerank => &RERANK,
     }

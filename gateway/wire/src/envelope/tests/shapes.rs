@@ -13,7 +13,12 @@ fn base(endpoint: Endpoint) -> Value {
         }
         Endpoint::Responses | Endpoint::Embeddings => json!({"model": "m", "input": "hi"}),
         Endpoint::Rerank => json!({"model": "m", "query": "q", "documents": ["a", "b"]}),
-        Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Models => json!({}),
+        Endpoint::ChatCompletions
+        | Endpoint::Completions
+        | Endpoint::ReadResponse
+        | Endpoint::ResponseItems
+        | Endpoint::DeleteResponse
+        | Endpoint::Models => json!({}),
     }
 }
 
@@ -39,6 +44,10 @@ fn each_shape_is_read() {
     let call = with(Endpoint::Responses, &more).unwrap();
     assert_eq!((call.output_tokens_max, call.cap_name, call.choices), (Some(9), Some(CapName::MaxOutputTokens), 1));
     assert_eq!((call.store, call.prompt_bytes), (false, "hi".len() + "be kind".len()));
+    let call = with(Endpoint::Responses, &json!({"previous_response_id": "resp_1"})).unwrap();
+    assert_eq!((call.stored_response.as_deref(), call.store), (Some("resp_1"), true));
+    let about = Envelope::about_stored(Endpoint::ReadResponse, "m", "resp_1");
+    assert_eq!((about.splice(Edits::default()).len(), about.stored_response.as_deref()), (0, Some("resp_1")));
     let call = with(Endpoint::Embeddings, &json!({"input": ["a", "bc"], "stream": true})).unwrap();
     assert_eq!((call.prompt_items, call.prompt_bytes, call.stream), (2, 3, false));
     assert_eq!(with(Endpoint::Embeddings, &json!({"input": [[1, 2], [3]]})).unwrap().prompt_bytes, 12);
