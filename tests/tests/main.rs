@@ -44,6 +44,7 @@ mod passing;
 mod paths;
 mod policy;
 mod policy_cli;
+mod prices;
 mod provider;
 mod provider_http;
 mod queue;

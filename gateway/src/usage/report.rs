@@ -197,10 +197,11 @@ fn rest(whole: u64, parts: &[u64], fault: Fault) -> Result<u64, Fault> {
 
 /// Puts tokens of each kind into the buckets, the cached ones of them apart. Where it isn't said of which kind the
 /// cached ones are, they are text's as far as there is text, then pictures', film's and sound's.
-fn input(kinds: Kinds, cached: Cached, buckets: &mut Buckets) -> Result<(), Fault> {
+fn input(kinds: Kinds, cached: &Cached, buckets: &mut Buckets) -> Result<(), Fault> {
     let cached = match cached {
-        Cached::ByKind(cached) => cached,
-        Cached::Unsaid(mut left) => {
+        Cached::ByKind(cached) => *cached,
+        Cached::Unsaid(cached) => {
+            let mut left = *cached;
             let mut take = |of: u64| {
                 let taken = of.min(left);
                 left = left.saturating_sub(taken);

@@ -88,8 +88,8 @@ struct Answer<'a> {
 }
 
 impl Answer<'_> {
-    fn fault(status: &'static str, error: impl ToString) -> Self {
-        Self { status, error: Some(error.to_string()), ..Self::default() }
+    fn fault(error: &impl ToString) -> Self {
+        Self { status: "error", error: Some(error.to_string()), ..Self::default() }
     }
 }
 
@@ -146,15 +146,15 @@ fn next(lines: &mut dyn BufRead, line: &mut Vec<u8>) -> std::io::Result<bool> {
 
 fn answer<'a>(book: &'a PriceBook, version: &'a str, now_ms: u64, line: &[u8]) -> Answer<'a> {
     if line.len() > LINE_MAX {
-        return Answer::fault("error", format_args!("the line has more than {LINE_MAX} bytes"));
+        return Answer::fault(&format_args!("the line has more than {LINE_MAX} bytes"));
     }
     let asked: Asked<'_> = match serde_json::from_slice(line) {
         Ok(asked) => asked,
-        Err(error) => return Answer::fault("error", error),
+        Err(error) => return Answer::fault(&error),
     };
     let named = match asked.tier.as_deref().map(|word| Tier::named(word).ok_or(word)).transpose() {
         Ok(named) => named,
-        Err(word) => return Answer::fault("error", format_args!("`{word}` is no tier")),
+        Err(word) => return Answer::fault(&format_args!("`{word}` is no tier")),
     };
     let (report, buckets) = match (asked.usage, asked.buckets) {
         (Some(usage), None) => {
@@ -163,7 +163,7 @@ fn answer<'a>(book: &'a PriceBook, version: &'a str, now_ms: u64, line: &[u8]) -
             (Some(report), report.buckets)
         }
         (None, Some(buckets)) => (None, buckets),
-        (Some(_), Some(_)) | (None, None) => return Answer::fault("error", "either `usage` or `buckets` is needed"),
+        (Some(_), Some(_)) | (None, None) => return Answer::fault(&"either `usage` or `buckets` is needed"),
     };
     let tier = named.or(report.and_then(|report| report.tier)).unwrap_or_default();
     let told = Answer {

@@ -7,7 +7,6 @@ mod genai;
 mod litellm;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use super::amount::Ratio;
 use crate::usage::buckets::{Bucket, Side, Tier};
@@ -152,14 +151,8 @@ impl Entry {
 }
 
 fn flow(prices: &Prices) -> String {
-    let mut text = String::from("{");
-    for (place, (bucket, price)) in prices.iter().enumerate() {
-        let comma = if place == 0 { "" } else { ", " };
-        // Writing to a string can't fail.
-        let _ = write!(text, "{comma}{}: {price}", bucket.name());
-    }
-    text.push('}');
-    text
+    let told: Vec<_> = prices.iter().map(|(bucket, price)| format!("{}: {price}", bucket.name())).collect();
+    format!("{{{}}}", told.join(", "))
 }
 
 /// A YAML text in double quotes, which JSON's are too.

@@ -165,12 +165,9 @@ impl Table {
     pub fn sum(&self, buckets: &Buckets, picture: Option<&str>) -> Result<Sum, Missing> {
         let mut value = 0_i128;
         for (bucket, amount) in buckets.used() {
-            let price = match bucket {
-                Bucket::Images => self.picture(picture),
-                // A fee for each call is what few providers take.
-                Bucket::Requests => self.prices.get(bucket).or(Some(0)),
-                other => self.prices.get(other),
-            };
+            let price = if bucket == Bucket::Images { self.picture(picture) } else { self.prices.get(bucket) };
+            // A fee for each call is what few providers take.
+            let price = price.or((bucket == Bucket::Requests).then_some(0));
             let part = price.ok_or(Missing::Bucket(bucket))?.checked_mul(amount.into()).ok_or(Missing::Overflow)?;
             value = value.checked_add(part).ok_or(Missing::Overflow)?;
         }
@@ -197,6 +194,11 @@ impl Table {
     fn picture(&self, size: Option<&str>) -> Option<i128> {
         let of_size = size.and_then(|size| self.pictures.get(size));
         of_size.or_else(|| self.pictures.get(ANY)).copied()
+    }
+
+    /// The price of a bucket, in nano-dollars for one.
+    pub fn price(&self, bucket: Bucket) -> Option<Ratio> {
+        Ratio::new(self.prices.get(bucket)?, self.divisor)
     }
 
     /// The prices it states, over [`Table::divisor`], for people to read.
@@ -308,10 +310,8 @@ impl Layer {
     fn read(name: &str, prices: &Prices) -> Result<Self, PriceError> {
         let mut layer = Self::default();
         for (bucket, quote) in &prices.0 {
-            let measure = match bucket {
-                Bucket::AudioMs | Bucket::VideoMs => Measure::Time,
-                _other => Measure::Count,
-            };
+            let is_time = matches!(bucket, Bucket::AudioMs | Bucket::VideoMs);
+            let measure = if is_time { Measure::Time } else { Measure::Count };
             let read = |text: &str| {
                 let amount = || PriceError::Amount { text: text.to_owned(), entry: name.to_owned() };
                 Ratio::price(text, measure).ok_or_else(amount)
@@ -368,7 +368,7 @@ fn table(layers: &[&Layer], others: Option<&Layer>, name: &str) -> Result<Table,
 }
 
 /// The bucket, and then those whose price is its own where it has none.
-fn plainer(bucket: Bucket) -> &'static [Bucket] {
+pub(super) fn plainer(bucket: Bucket) -> &'static [Bucket] {
     use Bucket as B;
     match bucket {
         B::InputText => &[B::InputText],

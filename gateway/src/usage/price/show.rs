@@ -2,7 +2,7 @@
 
 use super::PriceBook;
 use super::amount::Ratio;
-use super::plan::{Plan, Table};
+use super::plan::{Plan, Table, plainer};
 use crate::usage::buckets::{Bucket, Side, Tier};
 
 /// Units in which each kind of price is told: tokens by the million, time by the minute, all else by one.
@@ -79,7 +79,13 @@ fn told(plan: &Plan) -> Vec<Price> {
 }
 
 fn prices(table: &Table) -> Vec<(String, String)> {
-    let of_buckets = table.prices().map(|(bucket, price)| (bucket.name().to_owned(), written(bucket, price)));
+    // A kind that costs what a plainer one costs goes without saying.
+    let repeats = |bucket, price| {
+        let mut plain = plainer(bucket).iter().filter(|plain| **plain != bucket);
+        plain.any(|plain| table.price(*plain) == Some(price))
+    };
+    let own = table.prices().filter(|(bucket, price)| !repeats(*bucket, *price));
+    let of_buckets = own.map(|(bucket, price)| (bucket.name().to_owned(), written(bucket, price)));
     let pictures = table.pictures();
     let of_pictures = pictures.map(|(size, price)| (format!("images {size}"), written(Bucket::Images, price)));
     of_buckets.chain(of_pictures).collect()

@@ -282,3 +282,29 @@ fn what_is_no_price_file_is_refused_with_the_reason() {
         assert!(matches!(PriceBook::parse(bad), Err(PriceError::Syntax(_))), "{bad}");
     }
 }
+
+#[test]
+fn what_a_book_says_of_a_model_is_told_without_what_goes_without_saying() {
+    let shown = full().show(None, "m", 1_790_000_000_000);
+    let heads: Vec<_> = shown.iter().map(|shown| (shown.name.as_str(), shown.region.as_deref())).collect();
+    assert_eq!(heads, [("m", Some("eu")), ("m", None)]);
+    let told: Vec<_> = shown[1].prices.iter().map(|p| (p.bucket.as_str(), p.price.as_str(), p.tier, p.above)).collect();
+    let standard = Tier::Standard;
+    assert_eq!(
+        told,
+        [
+            ("input_text", "3 per 1M", standard, None),
+            ("cache_read", "0.3 per 1M", standard, None),
+            ("output_text", "4 per 1M", standard, None),
+            ("input_text", "1.5 per 1M", Tier::Batch, None),
+            ("output_text", "2 per 1M", Tier::Batch, None),
+            ("input_text", "6 per 1M", standard, Some(200_000)),
+            ("output_text", "5 per 1M", standard, Some(200_000)),
+            ("input_text", "6 per 1M", Tier::Batch, Some(200_000)),
+            ("output_text", "5 per 1M", Tier::Batch, Some(200_000)),
+            ("input_text", "6 per 1M", Tier::Flex, Some(200_000)),
+            ("output_text", "5 per 1M", Tier::Flex, Some(200_000)),
+        ]
+    );
+    assert!(full().show(Some("q"), "m", 1_790_000_000_000).is_empty());
+}

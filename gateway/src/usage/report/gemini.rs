@@ -26,7 +26,7 @@ pub(super) fn generate(leaves: &Leaves) -> Result<Buckets, Broken> {
     let mut buckets = Buckets::NONE.with(Bucket::Reasoning, thoughts);
     let parts = inputs(leaves, prompt, cached, &mut buckets)
         .and_then(|()| kinds(leaves, "toolUsePromptTokensDetails", tools))
-        .and_then(|tools| input(tools, Cached::Unsaid(0), &mut buckets))
+        .and_then(|tools| input(tools, &Cached::Unsaid(0), &mut buckets))
         .and_then(|()| outputs(leaves, answer, &mut buckets));
     parts.map_err(broken)?;
     Ok(buckets)
@@ -38,7 +38,7 @@ fn inputs(leaves: &Leaves, prompt: u64, cached: u64, buckets: &mut Buckets) -> R
         true => Cached::ByKind(kinds(leaves, "cacheTokensDetails", cached)?),
         false => Cached::Unsaid(cached),
     };
-    input(of, cached, buckets)
+    input(of, &cached, buckets)
 }
 
 fn outputs(leaves: &Leaves, answer: u64, buckets: &mut Buckets) -> Result<(), Fault> {

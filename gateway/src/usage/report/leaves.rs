@@ -77,11 +77,6 @@ impl Leaves {
         }
     }
 
-    /// Whether nothing but nulls was seen.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Whether there is anything at or below that path.
     pub fn has(&self, path: &str) -> bool {
         let below = |known: &str| known.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));

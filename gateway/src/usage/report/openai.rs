@@ -108,12 +108,12 @@ fn inputs(leaves: &Leaves, paths: &Paths, prompt: u64, buckets: &mut Buckets) ->
         if of_text.is_some_and(|said| said != text) {
             return Err(Fault::Input);
         }
-        return input(kinds, Cached::ByKind(Kinds { text, image, video: 0, audio }), buckets);
+        return input(kinds, &Cached::ByKind(Kinds { text, image, video: 0, audio }), buckets);
     }
     if is_apart {
-        return input(kinds, Cached::ByKind(Kinds { text: cached, ..Kinds::default() }), buckets);
+        return input(kinds, &Cached::ByKind(Kinds { text: cached, ..Kinds::default() }), buckets);
     }
-    input(kinds, Cached::Unsaid(cached), buckets)
+    input(kinds, &Cached::Unsaid(cached), buckets)
 }
 
 fn outputs(leaves: &Leaves, paths: &Paths, output: u64, thoughts: u64, buckets: &mut Buckets) -> Result<(), Fault> {

@@ -25,7 +25,7 @@ fn buckets(shape: Shape, json: &str) -> String {
 fn fault(shape: Shape, json: &str) -> Fault {
     match report(shape, json).state {
         State::Inconsistent(fault) => fault,
-        other => panic!("{other:?}: {json}"),
+        other @ (State::Complete | State::Partial | State::Absent) => panic!("{other:?}: {json}"),
     }
 }
 
