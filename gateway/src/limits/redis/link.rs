@@ -86,11 +86,10 @@ impl Away {
         if error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly) || said.contains("READONLY") {
             return Away::ReadOnly;
         }
-        match error.kind() {
-            ErrorKind::Server(ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown) => Away::Loading,
-            _ if error.is_unrecoverable_error() || error.is_io_error() => Away::Broken,
-            _ => Away::Strange,
+        if let ErrorKind::Server(ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown) = error.kind() {
+            return Away::Loading;
         }
+        if error.is_unrecoverable_error() || error.is_io_error() { Away::Broken } else { Away::Strange }
     }
 }
 
@@ -165,10 +164,9 @@ impl Link {
         let mut own = connection.clone();
         let answer = tokio::time::timeout(self.timeout, script.invoke_async::<Value>(&mut own)).await;
         let value = answer.map_err(|_elapsed| Away::Slow)?.map_err(|error| Away::of(&error))?;
-        match value {
-            Value::Array(_) => redis::from_redis_value(value).map_err(|_unread| Away::Strange),
-            _ => Ok(Vec::new()),
-        }
+        // The probe alone answers something else.
+        let is_list = matches!(value, Value::Array(_));
+        if is_list { redis::from_redis_value(value).map_err(|_unread| Away::Strange) } else { Ok(Vec::new()) }
     }
 
     fn failed(&self, away: Away, connection: Option<&Arc<Connection>>) -> Away {
@@ -219,9 +217,9 @@ impl Link {
     /// A new connection that can write; the old one may lead to a server that is gone.
     async fn renew(&self) -> Result<(), Away> {
         let connection = tokio::time::timeout(CONNECT_MAX, self.opener.open(self.timeout)).await;
-        let connection = connection.map_err(|_elapsed| Away::Down)?.map_err(|error| match Away::of(&error) {
-            Away::Loading => Away::Loading,
-            _ => Away::Down,
+        let connection = connection.map_err(|_elapsed| Away::Down)?.map_err(|error| {
+            let away = Away::of(&error);
+            if away == Away::Loading { away } else { Away::Down }
         })?;
         self.run(&connection, &Scripts::new().probe(&self.prefix)).await?;
         self.slot.store(Some(Arc::new(connection)));

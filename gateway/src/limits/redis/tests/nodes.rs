@@ -14,12 +14,13 @@ use crate::servers::redis::Redis;
 #[tokio::test]
 async fn three_gateways_never_pass_a_budget_and_use_all_of_it() {
     let Some(server) = Redis::start() else { return };
-    let nodes = [Node::at(&server).await, Node::at(&server).await, Node::at(&server).await];
-    for node in &nodes {
+    let [one, two, three] = [Node::at(&server).await, Node::at(&server).await, Node::at(&server).await];
+    for node in [&one, &two, &three] {
         node.ledger.used.lock().insert("acme/month".into(), vec![(NOON_MS - 5, 300)]);
     }
     let lines = [monthly(10_000)];
-    let calls: Vec<_> = (0..900_usize).map(|n| (&nodes[n % 3], ask(&lines, 7 + n as u64 % 40))).collect();
+    let calls: Vec<_> =
+        (0..900_u16).map(|n| ([&one, &two, &three][usize::from(n % 3)], ask(&lines, 7 + u64::from(n) % 40))).collect();
     let granted = join_all(calls.iter().map(async |(node, call)| node.counter.reserve(call).await.is_ok())).await;
     let held: u64 = calls.iter().zip(&granted).filter(|(_, ok)| **ok).map(|((_, call), _)| call.budgets.nano).sum();
     assert!((10_000 - 300 - 7..=10_000 - 300).contains(&held), "{held}");
@@ -30,7 +31,7 @@ async fn three_gateways_never_pass_a_budget_and_use_all_of_it() {
             node.counter.settle(call, &call.budgets, &nano(*used));
         }
     }
-    for node in &nodes {
+    for node in [&one, &two, &three] {
         node.counter.told().await;
     }
     let spent: u64 = used.iter().zip(&granted).filter(|(_, ok)| **ok).map(|(used, _)| used).sum();

@@ -23,10 +23,13 @@ pub const NOON_MS: u64 = 1_795_608_000_000;
 /// Long enough for a busy machine.
 pub const PATIENT: Duration = Duration::from_secs(5);
 
+/// Uses by the moment of their calls' births.
+type Uses = Vec<(u64, u64)>;
+
 /// What was used, by line, and how often that was asked for.
 #[derive(Default)]
 pub struct Ledger {
-    pub used: Mutex<HashMap<Arc<str>, Vec<(u64, u64)>>>,
+    pub used: Mutex<HashMap<Arc<str>, Uses>>,
     pub asked: AtomicU64,
 }
 
@@ -98,7 +101,7 @@ impl Node {
 
     pub fn with(settings: RedisSettings, clock: Clock, ledger: Arc<Ledger>) -> Self {
         let alone = Arc::<Alone>::default();
-        let (spent, local) = (Arc::clone(&ledger) as Arc<dyn Spent>, Arc::clone(&alone) as Arc<dyn Counter>);
+        let (spent, local) = (Arc::<Ledger>::clone(&ledger), Arc::<Alone>::clone(&alone));
         let (counter, working) = RedisCounter::new(settings, clock, spent, local).unwrap();
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let mut work = JoinSet::new();
