@@ -1,16 +1,16 @@
 // The figures of one place: sums, bars by day, a table to go deeper, and its CSV.
 
-import { usage } from "./api.js";
+import { usage, usagePath } from "./api.js";
 import { bars, colour, COLOURED } from "./chart.js";
 import { count, dollars } from "./money.js";
 import { el, notice, say } from "./parts.js";
-import { crumbs, dayAfter, dayMs, days, LEVELS, periods, VIEWS, write } from "./place.js";
+import { crumbs, days, levelBelow, periods, question, VIEWS, write } from "./place.js";
 
-/** Days that a chart shows at most. */
-const CHART_DAYS = 400;
+/** Parts of all bars together: beyond them a bar is not divided, and stays quick to draw. */
+const PARTS_MAX = 20_000;
 const COLUMNS = [
-  ["calls", "Calls"], ["attempts", "Attempts"], ["input_tokens", "Input tokens"], ["output_tokens", "Output tokens"],
-  ["estimated", "Estimated"], ["cost_nano", "Cost (USD)"],
+  ["calls", "Calls"], ["attempts", "Attempts"], ["input_tokens", "Input tokens"], ["cache_read_tokens", "Cached input"],
+  ["output_tokens", "Output tokens"], ["estimated", "Estimated"], ["cost_nano", "Cost (USD)"],
 ];
 
 /** Shows a place in `root`. `go` leads to another one. */
@@ -18,78 +18,85 @@ export async function show(root, place, who, go, stop) {
   root.classList.add("loading");
   root.setAttribute("aria-busy", "true");
   if (root.childElementCount === 0) root.replaceChildren(notice("Loading …"));
+  const was = root.contains(document.activeElement) ? document.activeElement.id : null;
   try {
-    const [rows, byDay] = await Promise.all([sums(place, place.view, stop), sums(place, "day", stop)]);
-    draw(root, place, who, go, rows, byDay);
+    const report = await usage(question(place), stop);
+    draw(root, place, who, go, report, await byDay(place, report.rows, stop));
   } catch (fault) {
     if (fault.name === "AbortError" || fault.status === 401) throw fault;
     root.replaceChildren(head(place, who, go), notice(`The figures can't be shown: ${fault.message}.`, true));
     say("The figures can't be shown.");
   } finally {
     if (!stop.aborted) {
+      if (was !== null) focus(was);
       root.classList.remove("loading");
       root.removeAttribute("aria-busy");
     }
   }
 }
 
-async function sums(place, by, stop) {
-  const query = { by, tenant: place.tenant, since_ms: dayMs(place.since), until_ms: dayMs(dayAfter(place.until, 1)) };
-  const { rows } = await usage(query, stop);
-  return by === "tenant" ? byLevel(rows, place.tenant) : rows;
+/** Keyboards go on where they were: at the same control, or at the begin of what is new. */
+function focus(id) {
+  const control = document.getElementById(id);
+  if (control !== null) control.focus({ preventScroll: true });
+  else document.getElementById("main").focus();
 }
 
-/** Sums of the level below `tenant`; what belongs to the level itself has its own row. */
-function byLevel(rows, tenant) {
-  const depth = tenant === null ? 0 : tenant.split("/").length;
-  const found = new Map();
-  for (const row of rows) {
-    const group = row.group.split("/").slice(0, depth + 1).join("/");
-    const sum = found.get(group);
-    found.set(group, sum === undefined ? { ...row, group } : added(sum, row));
+/** The bars: cost of each day, divided among the table's rows where there are not too many. */
+async function byDay(place, rows, stop) {
+  const all = days(place.since, place.until);
+  if (rows.length === 0) return [];
+  if (place.view === "day" || rows.length * all.length > PARTS_MAX) {
+    const found = place.view === "day" ? rows : (await usage({ ...question({ ...place, view: "day" }) }, stop)).rows;
+    const nano = new Map(found.map((row) => [row.group, row.cost_nano]));
+    return all.map((day) => ({ day, parts: [{ rank: 0, name: "cost", nano: nano.get(day) ?? 0n }] }));
   }
-  return [...found.values()];
+  const ranks = new Map(rows.map((row, rank) => [row.groups[0], rank]));
+  const parts = new Map(all.map((day) => [day, []]));
+  for (const row of (await usage(question(place, "day"), stop)).rows) {
+    const [name, day] = row.groups;
+    parts.get(day)?.push({ rank: ranks.get(name) ?? COLOURED, name, nano: row.cost_nano });
+  }
+  return all.map((day) => ({ day, parts: parts.get(day).sort((a, b) => a.rank - b.rank) }));
 }
 
-function added(sum, row) {
-  const both = { ...sum };
-  for (const [name] of COLUMNS) both[name] += row[name];
-  return both;
-}
-
-function draw(root, place, who, go, rows, byDay) {
-  const none = Object.fromEntries(COLUMNS.map(([name]) => [name, 0n]));
-  const total = rows.reduce(added, none);
-  const ranked = place.view === "day" ? rows : rows.toSorted((a, b) => (a.cost_nano < b.cost_nano ? 1 : a.cost_nano > b.cost_nano ? -1 : a.group < b.group ? -1 : 1));
+function draw(root, place, who, go, { rows, total }, stacks) {
   const parts = [head(place, who, go)];
   if (rows.length === 0) parts.push(notice("No calls in this period."));
-  else parts.push(figures(total), chart(place, byDay), table(place, ranked, total, go));
-  root.replaceChildren(...parts);
+  else parts.push(figures(total), bars(stacks, `Cost by day from ${place.since} to ${place.until}; the figures are in the table.`));
+  if (rows.length > 0) parts.push(table(place, rows, total, go));
+  root.replaceChildren(...parts.flat());
   say(`${rows.length} rows, ${dollars(total.cost_nano)} in total.`);
+}
+
+/** A link within the page, that the browser's own ways of opening it leave alone. */
+function link(go, to, text, attributes = {}) {
+  const open = (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    go(to);
+  };
+  return el("a", { href: write(to), onclick: open, ...attributes }, text);
 }
 
 /** Crumbs, period and views. */
 function head(place, who, go) {
-  const link = (to, text, attributes = {}) => el("a", {
-    href: write(to), ...attributes,
-    onclick: (event) => {
-      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-      event.preventDefault();
-      go(to);
-    },
-  }, text);
   const depth = who.tenant === null ? 0 : who.tenant.split("/").length;
   const steps = crumbs(place.tenant).map(([name, tenant], at) => ({ name, tenant, isOpen: at + 1 >= depth }));
   if (who.tenant === null) steps.unshift({ name: "All tenants", tenant: null, isOpen: true });
   const trail = steps.map((step, at) => {
     const isLast = at + 1 === steps.length;
-    const inside = step.isOpen && !isLast ? link({ ...place, tenant: step.tenant, view: "tenant" }, step.name) : step.name;
-    return el("li", { "aria-current": isLast ? "page" : null }, inside);
+    const to = { ...place, tenant: step.tenant, view: "tenant", model: null, key: null };
+    return el("li", { "aria-current": isLast ? "page" : null }, step.isOpen && !isLast ? link(go, to, step.name) : step.name);
   });
+  for (const name of ["model", "key"].filter((name) => place[name] !== null)) {
+    const without = link(go, { ...place, [name]: null }, "×", { "aria-label": `All ${VIEWS[name].toLowerCase()}` });
+    trail.push(el("li", {}, `${name} ${place[name]} `, without));
+  }
   const views = Object.entries(VIEWS).map(([view, name]) =>
-    link({ ...place, view }, name, { "aria-current": view === place.view ? "true" : null }));
+    link(go, { ...place, view }, name, { id: `view-${view}`, "aria-current": view === place.view ? "true" : null }));
   return el("div", {},
-    el("nav", { class: "crumbs", "aria-label": "Tenant path" }, el("ol", {}, trail)),
+    el("nav", { class: "crumbs", "aria-label": "Where you are" }, el("ol", {}, trail)),
     picker(place, go),
     el("nav", { class: "views", "aria-label": "Rows of the table" }, views));
 }
@@ -117,43 +124,43 @@ function picker(place, go) {
     el("label", {}, "To, included", date("until")));
 }
 
-function figures(total) {
-  const one = ([name, title]) => el("div", {},
-    el("dt", {}, title), el("dd", { "data-sum": name }, text(name, total[name])));
-  return el("dl", { class: "sums" }, [...COLUMNS.slice(-1), ...COLUMNS.slice(0, -1)].map(one));
-}
-
 function text(name, value) {
   return name === "cost_nano" ? dollars(value) : count(value);
 }
 
-function chart(place, byDay) {
-  const found = new Map(byDay.map((row) => [row.group, row.cost_nano]));
-  const stacks = days(place.since, place.until, CHART_DAYS).map((day) => ({
-    day, parts: [{ rank: 0, name: "cost", nano: found.get(day) ?? 0n }],
-  }));
-  return bars(stacks, `Cost by day from ${place.since} to ${place.until}; the figures are in the table.`);
+function figures(total) {
+  const one = ([name, title]) => el("div", {}, el("dt", {}, title), el("dd", { "data-sum": name }, text(name, total[name])));
+  return el("dl", { class: "sums" }, [...COLUMNS.slice(-1), ...COLUMNS.slice(0, -1)].map(one));
+}
+
+/** Where a row leads. */
+function deeper(place, group) {
+  switch (place.view) {
+    // What belongs to the level itself is as deep as it goes.
+    case "tenant": return group === place.tenant ? null : { ...place, tenant: group };
+    case "model": return place.model === null ? { ...place, model: group, view: "tenant" } : null;
+    case "key": return place.key === null ? { ...place, key: group, view: "day" } : null;
+    default: return { ...place, since: group, until: group, view: "tenant" };
+  }
 }
 
 function table(place, rows, total, go) {
-  const deeper = (row) => {
-    if (place.view === "tenant" && row.group !== place.tenant) return { ...place, tenant: row.group };
-    if (place.view === "day") return { ...place, since: row.group, until: row.group, view: "tenant" };
-    return null;
-  };
   const body = rows.map((row, rank) => {
-    const to = deeper(row);
+    const to = deeper(place, row.group);
     const name = place.view === "tenant" && row.group === place.tenant ? `${row.group} itself` : row.group;
-    const open = (event) => { event.preventDefault(); go(to); };
+    const key = place.view === "day" ? null : el("span", { class: `key ${colour(rank)}`, "aria-hidden": "true" });
     return el("tr", { "data-group": row.group, "data-nano": row.cost_nano },
-      el("th", { scope: "row" }, to === null ? name : el("a", { href: write(to), onclick: open }, name)),
+      el("th", { scope: "row" }, key, to === null ? name : link(go, to, name)),
       COLUMNS.map(([column]) => el("td", {}, text(column, row[column]))));
   });
-  const level = LEVELS[place.tenant === null ? 0 : place.tenant.split("/").length] ?? "key";
-  const title = place.view === "tenant" ? `By ${level}` : `By ${place.view}`;
-  return el("div", { class: "wide" }, el("table", {},
-    el("caption", {}, `${title}, ${place.since} to ${place.until} (UTC), ${count(rows.length)} rows`),
-    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, VIEWS[place.view]), COLUMNS.map(([, name]) => el("th", { scope: "col" }, name)))),
+  const by = place.view === "tenant" ? levelBelow(place.tenant)[1] : place.view;
+  const title = `By ${by}, ${place.since} to ${place.until} (UTC), ${count(rows.length)} rows`;
+  const heads = [VIEWS[place.view], ...COLUMNS.map(([, name]) => name)].map((name) => el("th", { scope: "col" }, name));
+  const csv = el("a", { href: usagePath({ ...question(place), format: "csv" }), download: `costs-${place.since}-${place.until}.csv` }, "These rows as CSV");
+  return [el("div", { class: "wide" }, el("table", { id: "rows" },
+    el("caption", {}, title),
+    el("thead", {}, el("tr", {}, heads)),
     el("tbody", {}, body),
-    el("tfoot", {}, el("tr", {}, el("th", { scope: "row" }, "Total"), COLUMNS.map(([name]) => el("td", {}, text(name, total[name])))))));
+    el("tfoot", {}, el("tr", {}, el("th", { scope: "row" }, "Total"), COLUMNS.map(([name]) => el("td", {}, text(name, total[name]))))))),
+  el("p", {}, csv)];
 }

@@ -7,8 +7,8 @@ const DATE = /^\d{4}-\d{2}-\d{2}$/;
 /** What the table's rows can be. */
 export const VIEWS = { tenant: "Tenants", model: "Models", day: "Days", key: "Keys" };
 
-/** Names of the levels of a tenant path, from the outside in. */
-export const LEVELS = ["organisation", "team", "project", "user"];
+/** Levels of a tenant path, from the outside in, by their names in the API, and as people call them. */
+const LEVELS = [["org", "organisation"], ["team", "team"], ["project", "project"], ["user", "user"]];
 
 /** Unix milliseconds of a day's begin, UTC. */
 export function dayMs(date) {
@@ -20,10 +20,10 @@ export function dayAfter(date, days) {
   return new Date(dayMs(date) + days * DAY_MS).toISOString().slice(0, 10);
 }
 
-/** All days of a period, its last one included; at most `max`. */
-export function days(since, until, max) {
+/** All days of a period, its last one included. */
+export function days(since, until) {
   const all = [];
-  for (let day = since; day <= until && all.length < max; day = dayAfter(day, 1)) all.push(day);
+  for (let day = since; day <= until; day = dayAfter(day, 1)) all.push(day);
   return all;
 }
 
@@ -37,6 +37,7 @@ export function periods(today) {
     "last 7 days": [dayAfter(today, -6), today],
     "last 30 days": [dayAfter(today, -29), today],
     "last 90 days": [dayAfter(today, -89), today],
+    "last 365 days": [dayAfter(today, -364), today],
   };
 }
 
@@ -52,6 +53,7 @@ export function read(search, today) {
     tenant: text("tenant", PATH),
     view: Object.hasOwn(VIEWS, query.get("view") ?? "") ? query.get("view") : "tenant",
     model: query.get("model") || null,
+    key: query.get("key") || null,
     since: since <= until ? since : until,
     until,
   };
@@ -67,4 +69,24 @@ export function write(place) {
 export function crumbs(tenant) {
   const names = tenant === null ? [] : tenant.split("/");
   return names.map((name, at) => [name, names.slice(0, at + 1).join("/")]);
+}
+
+/** The level below a tenant: [its name in the API, its name for people]. */
+export function levelBelow(tenant) {
+  const depth = tenant === null ? 0 : tenant.split("/").length;
+  return LEVELS[Math.min(depth, LEVELS.length - 1)];
+}
+
+/** The question to the API whose answer this place's table shows; `extra` things to sum by come behind the view. */
+export function question(place, ...extra) {
+  return {
+    by: [place.view, ...extra].join(","),
+    level: levelBelow(place.tenant)[0],
+    tenant: place.tenant,
+    model: place.model,
+    key: place.key,
+    since_ms: dayMs(place.since),
+    until_ms: dayMs(dayAfter(place.until, 1)),
+    order: place.view === "day" ? "group" : "cost",
+  };
 }

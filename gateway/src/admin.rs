@@ -7,6 +7,7 @@
 
 mod action;
 mod authority;
+mod csv;
 mod directory;
 mod issuers;
 mod keys;

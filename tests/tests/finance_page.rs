@@ -230,6 +230,46 @@ async fn ledger(gateway: &Gateway, words: &[&str], depth: usize) -> Value {
 }
 
 #[tokio::test]
+async fn a_csv_is_the_report_and_keeps_to_its_readers_tenant() {
+    let (_upstream, gateway) = traffic().await;
+    let (_, viewer) = admin_key(&gateway, &["finance", "--tenant", "globex"]).await;
+    let ask = async |key: &str, query: &str| {
+        let path = format!("/admin/v1/usage?{query}");
+        Request::get(&path).header("authorization", &format!("Bearer {key}")).fetch(gateway.admin).await
+    };
+    clock::eventually("the key is known", async || (ask(&viewer, "").await.status == 200).then_some(())).await;
+    let query = "by=tenant,model&level=org&order=cost";
+    let csv = ask(ADMIN_TOKEN, &format!("{query}&format=csv")).await;
+    assert_eq!(csv.head.get("content-type"), Some("text/csv; charset=utf-8"));
+    assert!(csv.head.get("content-disposition").is_some_and(|kind| kind.starts_with("attachment")));
+    let report = ask(ADMIN_TOKEN, query).await.json();
+    let rows = report["rows"].as_array().expect("rows");
+    let line = |row: &Value| {
+        let nano = row["cost_nano"].as_i64().expect("nano-dollars");
+        let (groups, whole, rest) = (&row["groups"], nano / 1_000_000_000, nano % 1_000_000_000);
+        let counts = ["calls", "attempts", "input_tokens", "cache_read_tokens", "output_tokens", "estimated"];
+        let counts = counts.map(|name| row[name].to_string()).join(",");
+        let text = |at: usize| groups[at].as_str().expect("a group").to_owned();
+        format!("{},{},{counts},{whole}.{rest:09}\r\n", text(0), text(1))
+    };
+    let head = "tenant,model,calls,attempts,input_tokens,cache_read_tokens,output_tokens,estimated,cost_usd\r\n";
+    let lines: String = rows.iter().map(line).collect();
+    assert_eq!(String::from_utf8_lossy(&csv.body), format!("{head}{lines}"));
+    let costs: Vec<i64> = rows.iter().filter_map(|row| row["cost_nano"].as_i64()).collect();
+    assert!(costs.len() == 5 && costs.is_sorted_by(|a, b| a >= b), "{costs:?}");
+    let own = ask(&viewer, "format=csv").await;
+    let own = String::from_utf8_lossy(&own.body).into_owned();
+    assert!(own.contains("globex") && !own.contains("acme") && !own.contains("initech"), "{own}");
+    for foreign in ["tenant=acme", "tenant=acme/research", "tenant=globexx", "tenant=initech&by=model"] {
+        let refused = ask(&viewer, &format!("{foreign}&format=csv")).await;
+        assert_eq!(refused.status, 403, "{foreign}");
+        assert!(!String::from_utf8_lossy(&refused.body).contains("000"), "{foreign}");
+    }
+    assert_eq!(ask(ADMIN_TOKEN, "format=xls").await.status, 400);
+    assert_eq!(ask(ADMIN_TOKEN, "order=size").await.status, 400);
+}
+
+#[tokio::test]
 async fn the_page_shows_what_the_ledger_says_to_the_nano_dollar_and_nothing_of_others() {
     let (_upstream, gateway) = traffic().await;
     let (id, viewer) = admin_key(&gateway, &["finance", "--tenant", "globex"]).await;
@@ -246,6 +286,7 @@ async fn the_page_shows_what_the_ledger_says_to_the_nano_dollar_and_nothing_of_o
             "acme": ledger(&gateway, &["--tenant", "acme"], 2).await,
             "research": ledger(&gateway, &["--tenant", "acme/research"], 3).await,
             "research_models": ledger(&gateway, &research, 1).await,
+            "research_mock": ledger(&gateway, &["--model", "mock", "--tenant", "acme/research"], 3).await,
             "research_days": ledger(&gateway, &["--by", "day", "--tenant", "acme/research"], 1).await,
             "globex": ledger(&gateway, &["--tenant", "globex"], 2).await,
         },

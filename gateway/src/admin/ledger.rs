@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use chrono_tz::Tz;
 use clap::ValueEnum;
@@ -13,6 +14,7 @@ use serde_json::Value;
 use super::AdminError;
 use super::action::Action;
 use super::authority::{Authority, Resource};
+use super::csv;
 use crate::audit::verify::audit_verify_on;
 use crate::finance::report::{By, Level, ReportOf, usage_report};
 use crate::identity::TenantPath;
@@ -35,6 +37,32 @@ pub(crate) struct UsageQuery {
     provider: Option<String>,
     deployment: Option<String>,
     tier: Option<String>,
+    #[serde(default)]
+    format: Format,
+    #[serde(default)]
+    order: Order,
+}
+
+/// How a report is written.
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Format {
+    /// All of it.
+    #[default]
+    Json,
+    /// Its rows, for spreadsheets.
+    Csv,
+}
+
+/// In which order a report's rows come.
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Order {
+    /// By the groups' names.
+    #[default]
+    Group,
+    /// The dearest first; equally dear ones by name.
+    Cost,
 }
 
 /// One of a closed set of names.
@@ -83,14 +111,23 @@ pub(crate) async fn usage(
     State(running): State<Arc<Running>>,
     Extension(authority): Extension<Authority>,
     query: Result<Query<UsageQuery>, QueryRejection>,
-) -> Result<Json<Value>, AdminError> {
+) -> Result<Response, AdminError> {
     let Query(query) = query.map_err(|error| AdminError::unread(error.status(), error.body_text()))?;
+    let (format, order) = (query.format, query.order);
     let question = query.question(&authority)?;
-    let report = usage_report(&running.store, &question).await.map_err(|error| match error.is_the_askers() {
+    let mut report = usage_report(&running.store, &question).await.map_err(|error| match error.is_the_askers() {
         true => AdminError::bad(error),
         false => AdminError::fault(error),
     })?;
-    serde_json::to_value(report).map(Json).map_err(AdminError::fault)
+    match order {
+        Order::Group => {}
+        // Stable: the names' order stays within a cost.
+        Order::Cost => report.rows.sort_by_key(|row| std::cmp::Reverse(row.cost_nano)),
+    }
+    match format {
+        Format::Json => Ok(Json(report).into_response()),
+        Format::Csv => csv::of_report(&report),
+    }
 }
 
 pub(crate) async fn verify(State(running): State<Arc<Running>>) -> Result<Json<Value>, AdminError> {
