@@ -44,7 +44,7 @@ export async function open() {
   const faults = [];
   page.on("pageerror", (error) => faults.push(String(error)));
   // A refusal is no fault: the page tells of it.
-  page.on("console", (line) => line.type() === "error" && !/status of (40[134]|500)/.test(line.text()) && faults.push(line.text()));
+  page.on("console", (line) => line.type() === "error" && !/status of (40[13]|500)/.test(line.text()) && faults.push(line.text()));
   const close = async () => {
     await browser.close();
     rmSync(home, { recursive: true, force: true });
