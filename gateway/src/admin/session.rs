@@ -163,18 +163,18 @@ pub(crate) async fn open(
     if let Some(old) = cookie(&headers) {
         running.sessions.close(old);
     }
-    begin(&running, &world, who, key.trim(), &headers)
+    begin(&running, &world, &who, key.trim(), &headers)
 }
 
 fn begin(
     running: &Running,
     world: &World,
-    who: Administrator,
+    who: &Administrator,
     presented: &str,
     headers: &HeaderMap,
 ) -> Result<Response, AdminError> {
     let settings = &world.settings.admin;
-    let holder = match settings.token.as_ref().filter(|_| who == owner()) {
+    let holder = match settings.token.as_ref().filter(|_| *who == owner()) {
         Some(token) if presented.as_bytes().ct_eq(token.expose()).into() => Holder::Owner(token.clone()),
         Some(_) | None => Holder::Key { id: who.id.clone(), epoch: who.epoch },
     };
@@ -183,9 +183,9 @@ fn begin(
         NotOpened::Random => AdminError::fault(why),
     })?;
     metric::signed_in("signed_in");
-    note(running, "admin_signed_in", Some(&who));
+    note(running, "admin_signed_in", Some(who));
     let set = set_cookie(&opened.id, settings.session_life.as_secs(), headers)?;
-    let body = Json(shown(&who, &opened.csrf));
+    let body = Json(shown(who, &opened.csrf));
     Ok((StatusCode::CREATED, [(header::SET_COOKIE, set)], body).into_response())
 }
 

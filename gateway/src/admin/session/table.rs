@@ -21,9 +21,9 @@ const SESSIONS_MAX: usize = 1_024;
 /// Sessions of one administrator; the one that was silent for the longest ends for a new one. Browsers of one person.
 const OWN_MAX: usize = 16;
 /// Attempts to sign in from one address in a minute. Several people may sit behind one address.
-const ATTEMPTS_PER_MINUTE: NonZeroU64 = NonZeroU64::new(20).unwrap();
+const ATTEMPTS_PER_MINUTE: NonZeroU64 = NonZeroU64::MIN.saturating_add(19);
 /// Failed attempts that are noted on the audit log in a minute, from everywhere; the metric counts all of them.
-const NOTES_PER_MINUTE: NonZeroU64 = NonZeroU64::new(60).unwrap();
+const NOTES_PER_MINUTE: NonZeroU64 = NonZeroU64::MIN.saturating_add(59);
 /// Bytes of a session's id and of its token against forged requests: beyond guessing.
 const RANDOM_BYTES: usize = 32;
 
