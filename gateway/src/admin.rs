@@ -8,6 +8,7 @@
 mod action;
 mod authority;
 mod directory;
+mod finance;
 mod issuers;
 mod keys;
 mod ledger;
