@@ -13,6 +13,7 @@ use weir_wire::endpoint::Endpoint;
 
 use crate::identity::TenantPath;
 use crate::identity::certificate::{CertificateRule, DeniedCertificates};
+use crate::finance::FinanceSettings;
 use crate::identity::directory::DirectoryRules;
 use crate::identity::dpop::DpopRule;
 use crate::identity::issuer::IssuerRule;
@@ -94,6 +95,8 @@ pub struct Settings {
     pub bundles: Vec<Arc<BundleRule>>,
     /// Price file; `None` means the shipped one.
     pub prices: Option<PathBuf>,
+    /// Statements, exports, shared cost.
+    pub finance: FinanceSettings,
     /// Bounds of requests.
     pub request: RequestSettings,
     /// Streams to clients.
