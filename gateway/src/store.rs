@@ -2,8 +2,8 @@
 //!
 //! Owns all SQL. Refuses a database of a later version, and says by type when the disk is full, the file can't be
 //! written or the server is away. Start at [`Store`]: a file of SQLite's or a schema of PostgreSQL's, told apart by
-//! [`either`] and by nobody outside. [`key`] holds the API keys, [`usage`] the rows of the ledger, [`projection`] the one
-//! transaction that moves all three heads together.
+//! [`either`] and by nobody outside. [`key`] holds the API keys, [`usage`] the rows of the ledger, [`projection`] the
+//! one transaction that moves all three heads together.
 
 pub mod budget;
 mod cells;

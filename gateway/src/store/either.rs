@@ -2,8 +2,8 @@
 //! their body once for each. No type is erased on the way, so every value is bound and read by the database's own
 //! driver.
 //!
-//! A statement is one text with `$1`, `$2` .. wherever both agree, which is nearly everywhere: `CAST(.. AS BIGINT)` around
-//! counts and sums that PostgreSQL would make wider, `ON CONFLICT DO NOTHING`, `CASE` in the place of `min` and `least`.
+//! A statement is one text with `$1`, `$2` .. wherever both agree, which is nearly everywhere: `CAST(.. AS BIGINT)`
+//! around sums that PostgreSQL would make wider, `ON CONFLICT DO NOTHING`, `CASE` in the place of `min` and `least`.
 //! Where they don't agree, match on the two. Columns are integers (64 bits), text or bytes; read them with [`Cells`].
 
 use sqlx::postgres::{PgConnection, PgRow};

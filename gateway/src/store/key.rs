@@ -44,8 +44,9 @@ const SELECT_ALL: &str = "SELECT id, tenant, name, pepper_version, hash, roles, 
      ORDER BY created_ms, id";
 const SELECT_ONE: &str = "SELECT id, tenant, name, pepper_version, hash, roles, models, created_ms, expires_ms, \
      revoked_ms, epoch, kind, scopes, replaces, used_ms FROM keys LEFT JOIN key_uses ON key = id WHERE id = $1";
-pub(super) const INSERT: &str = "INSERT INTO keys (id, tenant, name, pepper_version, hash, roles, models, created_ms, expires_ms, \
-     revoked_ms, epoch, kind, scopes, replaces) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+pub(super) const INSERT: &str = "INSERT INTO keys (id, tenant, name, pepper_version, hash, roles, models, \
+     created_ms, expires_ms, revoked_ms, epoch, kind, scopes, replaces) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
 
 /// Adds a key through a pool or a connection.
 macro_rules! insert_key {

@@ -1,6 +1,6 @@
 //! Partitions of PostgreSQL's usage table, one a month (UTC), made ahead by whoever writes: before the first row of a
-//! month, and with it the next one's. Where one can't be made, the default partition takes the rows: nothing is lost, and
-//! a report finds them.
+//! month, and with it the next one's. Where one can't be made, the default partition takes the rows: nothing is lost,
+//! and a report finds them.
 
 use std::collections::BTreeSet;
 

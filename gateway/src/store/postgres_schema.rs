@@ -2,9 +2,9 @@
 //! shipped is never edited; a change is a new one, beside its twin for SQLite.
 //!
 //! Three things are written differently. Text is compared and sorted by its bytes, as SQLite does. Triggers are
-//! functions; before a statement changes a key, a tenant or a secret they lock the row of `revision`, so that one writer
-//! follows the other and no two wait for each other. Usage is partitioned by month, and its rows name their node by
-//! themselves, from the setting `weir.node` of the connection that wrote them.
+//! functions; before a statement changes a key, a tenant or a secret they lock the row of `revision`, so that one
+//! writer follows the other and no two wait for each other. Usage is partitioned by month, and its rows name their
+//! node by themselves, from the setting `weir.node` of the connection that wrote them.
 
 /// Step `n` brings a schema from version n to n+1.
 pub(super) const STEPS: &[&str] = &[P1, P2, super::rollup_schema::POSTGRES, super::statement::POSTGRES, super::budget::POSTGRES];

@@ -1,5 +1,5 @@
-//! What a store promises, whatever it lies in: each promise is one function, tried on SQLite by a test of its own and on
-//! a private PostgreSQL by one test for all, each promise in a schema of its own.
+//! What a store promises, whatever it lies in: each promise is one function, tried on SQLite by a test of its own and
+//! on a private PostgreSQL by one test for all, each promise in a schema of its own.
 //!
 //! `WEIR_POSTGRES` says where PostgreSQL's programs are; without it that test is skipped with a note.
 
@@ -11,7 +11,7 @@ mod key_changes;
 mod keys;
 mod ledger;
 mod peppers;
-mod rates;
+mod rates_tests;
 mod server;
 mod sums;
 mod tenants;
@@ -73,7 +73,6 @@ macro_rules! promises {
             let database = server.database("weir");
             let mut numbers = 1..;
             $($({
-                println!("{}", stringify!($name));
                 let name = format!("promise_{}", numbers.next().unwrap());
                 let place = Place::open(Some(schema(&database, &name))).await;
                 $room::$name(&place).await;

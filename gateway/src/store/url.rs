@@ -55,9 +55,7 @@ pub enum UrlFault {
     #[error("is no URL such as `postgres://weir@localhost/weir`")]
     NoUrl,
     /// A parameter that is not known.
-    #[error(
-        "has a parameter that is none of sslmode, sslrootcert, sslcert, sslkey, host, port, dbname, user, schema, application_name, statement-cache-capacity"
-    )]
+    #[error("has a parameter that means nothing; known are {}", PARAMETERS.join(", "))]
     Parameter,
     /// Not the name of a schema.
     #[error("has a schema that is no name of at most 63 of a-z, 0-9 and `_`")]
