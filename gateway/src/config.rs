@@ -6,8 +6,8 @@
 pub mod check;
 pub mod fault;
 pub mod file;
-pub mod keys_table;
 pub mod finance_table;
+pub mod keys_table;
 pub mod limits_table;
 pub mod reference;
 pub mod secret;

@@ -280,7 +280,7 @@ impl Prepared {
             decision_log::ship::finish(running.clone()).await;
             drop(end_counting);
             if let Some(counting) = counting {
-                counting.await.map_or((), drop);
+                counting.await.map(drop).unwrap_or(());
             }
             running.journal.shutdown(FLUSH_MAX).await
         });

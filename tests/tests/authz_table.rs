@@ -214,10 +214,7 @@ fn controls(route: &Value, keys: &Keys, limited: &str, narrow: &str) -> Vec<Cont
         control("expired key", with(&keys.expired)),
         control("revoked key", with(&keys.revoked)),
         control("two credentials", with(&keys.good).header("x-api-key", &keys.elsewhere)),
-        control(
-            "key in the URL",
-            Request { path: format!("{}?key={}", path(route), keys.good), ..with(&keys.good) },
-        ),
+        control("key in the URL", Request { path: format!("{}?key={}", path(route), keys.good), ..with(&keys.good) }),
         control("disabled tenant", with(&keys.out)),
         control("address out of scope", with(&keys.elsewhere)),
         control("endpoint out of scope", with(narrow)),

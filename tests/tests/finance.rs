@@ -139,7 +139,8 @@ async fn budgets_tell_and_alert_once_on_the_audit_log() {
 async fn a_tenants_administrator_sees_the_own_statements_budgets_and_exports_alone() {
     let scene = scene().await;
     let gateway = &scene.gateway;
-    let made = ask(gateway, ADMIN_TOKEN, "POST", "/admin/v1/admins", &json!({"role": "finance", "tenant": "acme"})).await;
+    let made =
+        ask(gateway, ADMIN_TOKEN, "POST", "/admin/v1/admins", &json!({"role": "finance", "tenant": "acme"})).await;
     let acme = made.json()["key"].as_str().expect("a key").to_owned();
     // The last month is over, and has nothing.
     let close = |tenant: Value| json!({"month": "2024-01", "tenant": tenant});

@@ -47,7 +47,8 @@ impl Scene {
     /// A request about a stored response.
     fn about(&self, method: &str, path: &str, key: &Key) -> Request {
         let path = format!("{PATH}/{path}");
-        Request { method: method.into(), ..Request::get(&path) }.header("authorization", &format!("Bearer {}", key.secret))
+        Request { method: method.into(), ..Request::get(&path) }
+            .header("authorization", &format!("Bearer {}", key.secret))
     }
 }
 
@@ -78,7 +79,8 @@ async fn openais_sdk_works_with_only_its_address_and_key_changed() {
 #[tokio::test]
 async fn a_response_passes_untouched_but_for_the_models_name_and_its_cap() {
     let scene = Scene::new().await;
-    let body = r#"{"model":"mock", "max_output_tokens": 64 ,"input":"h\u0069","reasoning":{"effort":"low"},"x_new":[1, 2]}"#;
+    let body =
+        r#"{"model":"mock", "max_output_tokens": 64 ,"input":"h\u0069","reasoning":{"effort":"low"},"x_new":[1, 2]}"#;
     let reply = scene.gateway.fetch(&Request::post(PATH, &scene.key.secret, body)).await;
     assert_eq!((reply.status, reply.json()), (200, say::response("resp_t1", "a b c", 7, 3)));
     assert_eq!(scene.upstream.only_request().body, body.replace("\"mock\"", "\"mock-1\"").as_bytes());

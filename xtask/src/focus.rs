@@ -35,7 +35,8 @@ pub fn make() -> Result<Option<PathBuf>> {
     }
     cache::run(Command::new(&python).args(["-m", "venv"]).arg(&folder)).context("can't make a Python environment")?;
     let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-    cache::run(Command::new(folder.join("bin/python")).args(install).args(PINS)).context("can't install the validator")?;
+    cache::run(Command::new(folder.join("bin/python")).args(install).args(PINS))
+        .context("can't install the validator")?;
     std::fs::write(&stamp, pins)?;
     Ok(Some(validator))
 }

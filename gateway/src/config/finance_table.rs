@@ -25,5 +25,11 @@ const ALLOCATION: &[Key] = &[
         "It is spread over each tenant directly below this path, but not over `from`.",
     ),
     key("by", Choice(BASES), Usually("cost"), "tokens", "By their own cost, by their tokens, or by `parts`."),
-    key("parts", TextMap, Means("none"), "{acme/search: \"3\"}", "Parts by tenant path, as whole numbers; for `fixed`."),
+    key(
+        "parts",
+        TextMap,
+        Means("none"),
+        "{acme/search: \"3\"}",
+        "Parts by tenant path, as whole numbers; for `fixed`.",
+    ),
 ];

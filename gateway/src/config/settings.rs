@@ -11,9 +11,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 use weir_wire::endpoint::Endpoint;
 
+use crate::finance::FinanceSettings;
 use crate::identity::TenantPath;
 use crate::identity::certificate::{CertificateRule, DeniedCertificates};
-use crate::finance::FinanceSettings;
 use crate::identity::directory::DirectoryRules;
 use crate::identity::dpop::DpopRule;
 use crate::identity::issuer::IssuerRule;

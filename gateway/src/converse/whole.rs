@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use weir_wire::endpoint::{Dialect, Endpoint};
+use weir_wire::endpoint::Dialect;
 use weir_wire::reply::{self, Misfit};
 
 use super::inflate::Inflate;
@@ -31,7 +31,7 @@ pub(super) async fn pass(
         Ok(read) => read,
         Err(end) => return Ok(end),
     };
-    account(talk.envelope.endpoint, &body, books)?;
+    account(talk, &body, books)?;
     talk.running.transport.release(reply).await;
     books.set_free();
     match client.whole(200, "application/json", body).await {
@@ -41,7 +41,8 @@ pub(super) async fn pass(
 }
 
 /// Reads what a reply says of itself into the books, or says why it is none.
-fn account(endpoint: Endpoint, body: &[u8], books: &mut Books) -> Result<(), Failed> {
+fn account(talk: &Talk<'_>, body: &[u8], books: &mut Books) -> Result<(), Failed> {
+    let endpoint = talk.envelope.endpoint;
     let answer = reply::read(endpoint, body).map_err(|misfit| match misfit {
         Misfit::NotJson => Failed::invalid("not_json"),
         Misfit::Shape if endpoint.dialect() == Dialect::OpenAi && endpoint.generates() => Failed::invalid("no_choices"),
@@ -152,7 +153,7 @@ pub(super) async fn unheard(talk: &Talk<'_>, books: &mut Books, reply: Reply) {
 /// Meters a reply that nobody waits for any more, where its end is heard.
 async fn hear(talk: &Talk<'_>, books: &mut Books, reply: Reply, mut inflate: Inflate, mut body: BytesMut) {
     let hear = |chunk: Option<Bytes>, books: &mut Books| match chunk {
-        None => match account(talk.envelope.endpoint, &body, books) {
+        None => match account(talk, &body, books) {
             Ok(()) => Heard::All,
             Err(_) => Heard::Part,
         },

@@ -78,9 +78,8 @@ pub fn divide(amount: i64, weights: &[u64]) -> Option<Vec<i64>> {
     let remainder = |at: &usize| parts.get(*at).map(|(_, remainder)| std::cmp::Reverse(*remainder));
     order.sort_by_key(|at| (remainder(at), *at));
     let more: std::collections::BTreeSet<usize> = order.into_iter().take(over).collect();
-    let whole = |(at, (part, _)): (usize, &(i128, i128))| {
-        i64::try_from(part.checked_add(i128::from(more.contains(&at)))?).ok()
-    };
+    let whole =
+        |(at, (part, _)): (usize, &(i128, i128))| i64::try_from(part.checked_add(i128::from(more.contains(&at)))?).ok();
     parts.iter().enumerate().map(whole).collect()
 }
 
@@ -88,11 +87,7 @@ pub fn divide(amount: i64, weights: &[u64]) -> Option<Vec<i64>> {
 ///
 /// # Errors
 /// The store fails.
-pub async fn allocate(
-    store: &Store,
-    rules: &[AllocationRule],
-    span: Span,
-) -> Result<Vec<Allocated>, AllocationError> {
+pub async fn allocate(store: &Store, rules: &[AllocationRule], span: Span) -> Result<Vec<Allocated>, AllocationError> {
     let mut sums: BTreeMap<String, UsageSum> = BTreeMap::new();
     for mut part in store.rollups(&[Column::Tenant], &[span], &RollupFilter::default()).await? {
         let of = sums.entry(part.columns.pop().unwrap_or_default()).or_default();
@@ -137,8 +132,13 @@ fn spread(rule: &AllocationRule, sums: &BTreeMap<String, UsageSum>) -> Option<Ve
         return Some(Vec::new());
     }
     let parts = divide(shared, &shares)?;
-    let one = |((to, weight), nano): ((String, u64), i64)| {
-        Allocated { from: rule.from.clone(), to, method, weight, weights: all, nano }
+    let one = |((to, weight), nano): ((String, u64), i64)| Allocated {
+        from: rule.from.clone(),
+        to,
+        method,
+        weight,
+        weights: all,
+        nano,
     };
     Some(weights.into_iter().zip(parts).map(one).collect())
 }

@@ -154,7 +154,8 @@ pub async fn lines(store: &Store, tenant: Option<&str>, span: Span) -> Result<Li
         let of = sums.entry(key(part.columns)?).or_default();
         *of = plus(std::mem::take(of), &part.sums).ok_or(CloseError::Overflow)?;
     }
-    let mut lines: Lines = sums.into_iter().map(|(key, sum)| Ok((key, line(&sum)?))).collect::<Result<_, CloseError>>()?;
+    let mut lines: Lines =
+        sums.into_iter().map(|(key, sum)| Ok((key, line(&sum)?))).collect::<Result<_, CloseError>>()?;
     for part in store.bucket_rollups(&LINE, &[span], &filter).await? {
         let of = lines.entry(key(part.columns)?).or_default().buckets.entry(part.bucket).or_default();
         let amount = i64::try_from(part.amount).map_err(|_| CloseError::Overflow)?;
@@ -181,11 +182,7 @@ fn line(sum: &UsageSum) -> Result<Sums, CloseError> {
 }
 
 /// What the ledger says of closed months beyond what their statements and the corrections since said.
-async fn corrections(
-    store: &Store,
-    tenant: Option<&str>,
-    own: &[StatementRow],
-) -> Result<Vec<Correction>, CloseError> {
+async fn corrections(store: &Store, tenant: Option<&str>, own: &[StatementRow]) -> Result<Vec<Correction>, CloseError> {
     let mut said: BTreeMap<u64, Lines> = BTreeMap::new();
     for row in own {
         let statement = read(row)?;

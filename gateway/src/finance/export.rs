@@ -110,20 +110,7 @@ impl Export {
         let [tenant, key, model, upstream_model, provider, deployment, tier] = columns;
         let statement = self.statement(day, &tenant);
         let issuer = self.of.issuer.clone();
-        Charge {
-            day,
-            issuer,
-            tenant,
-            key,
-            model,
-            upstream_model,
-            provider,
-            deployment,
-            tier,
-            sums,
-            buckets,
-            statement,
-        }
+        Charge { day, issuer, tenant, key, model, upstream_model, provider, deployment, tier, sums, buckets, statement }
     }
 
     /// The statement that has this day of this tenant: its organisation's, else that of the whole deployment.

@@ -209,9 +209,12 @@ pub const COLUMNS: &[Column] = &[
     decimal("ContractedUnitPrice", null),
     decimal("EffectiveCost", cost),
     only(Version::V1_4, text("HostProviderName", |charge| of(&charge.provider))),
-    only(Version::V1_4, text("InvoiceDetailId", |charge| {
-        of(&charge.statement.map(|number| format!("{number}/{}", charge.tenant)).unwrap_or_default())
-    })),
+    only(
+        Version::V1_4,
+        text("InvoiceDetailId", |charge| {
+            of(&charge.statement.map(|number| format!("{number}/{}", charge.tenant)).unwrap_or_default())
+        }),
+    ),
     text("InvoiceId", |charge| of(&charge.statement.map(|number| number.to_string()).unwrap_or_default())),
     text("InvoiceIssuerName", |charge| of(&charge.issuer)),
     decimal("ListCost", |charge| Value::Nano(charge.sums.list_nano.into())),

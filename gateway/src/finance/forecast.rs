@@ -53,8 +53,7 @@ pub fn forecast(days: &[Day], now_ms: u64, cap: u64, spent: i64, end_ms: Option<
     if whole.is_empty() {
         return None;
     }
-    let method =
-        if whole.len() >= WEEK.saturating_mul(WEEKS) { Method::SameWeekday } else { Method::TrailingDays };
+    let method = if whole.len() >= WEEK.saturating_mul(WEEKS) { Method::SameWeekday } else { Method::TrailingDays };
     let cap = i128::from(cap);
     let mut sum = i128::from(spent);
     let mut used_up_ms = (sum >= cap).then_some(now_ms);
@@ -114,7 +113,8 @@ mod tests {
     const DAY: u64 = 86_400_000;
 
     fn days(costs: &[i64]) -> Vec<Day> {
-        let day = |(at, nano): (u64, &i64)| Day { span: Span { from_ms: at * DAY, to_ms: (at + 1) * DAY }, nano: *nano };
+        let day =
+            |(at, nano): (u64, &i64)| Day { span: Span { from_ms: at * DAY, to_ms: (at + 1) * DAY }, nano: *nano };
         (0_u64..).zip(costs).map(day).collect()
     }
 

@@ -167,7 +167,8 @@ pub async fn reconcile(store: &Store, bill: &Bill, of: &ReconcileOf) -> Result<R
     for ((day, model, tier), billed) in bill.iter().filter(|((day, _, _), _)| inside(day)) {
         match named(model, &of.names, &known) {
             Some(own) => {
-                let (_, sum) = theirs.entry((day.clone(), own, tier.clone())).or_insert((model.clone(), Billed::default()));
+                let (_, sum) =
+                    theirs.entry((day.clone(), own, tier.clone())).or_insert((model.clone(), Billed::default()));
                 sum.add(billed);
             }
             None => unmatched.push(alone((day, model, tier), billed, Cause::UnmatchedModel)),
@@ -190,7 +191,16 @@ fn summed(provider: String, span: Span, rows: Vec<Compared>) -> Reconciliation {
     let ours_nano = rows.iter().map(|row| row.ours_nano).sum::<i128>();
     let theirs_nano = rows.iter().map(|row| row.theirs_nano.unwrap_or(row.ours_nano)).sum::<i128>();
     let residual_nano = theirs_nano.saturating_sub(ours_nano);
-    Reconciliation { provider, from_ms: span.from_ms, to_ms: span.to_ms, rows, theirs_nano, ours_nano, residual_nano, causes }
+    Reconciliation {
+        provider,
+        from_ms: span.from_ms,
+        to_ms: span.to_ms,
+        rows,
+        theirs_nano,
+        ours_nano,
+        residual_nano,
+        causes,
+    }
 }
 
 fn span(bill: &Bill, of: &ReconcileOf) -> Result<Span, ReconcileError> {
@@ -278,7 +288,13 @@ fn compared(place: &Place, ours: Option<&UsageSum>, theirs: Option<&(String, Bil
 }
 
 /// Divides a difference among its causes.
-fn why(theirs: i128, ours: i128, theirs_tokens: Option<u64>, ours_tokens: u64, tolerance: i128) -> BTreeMap<Cause, i128> {
+fn why(
+    theirs: i128,
+    ours: i128,
+    theirs_tokens: Option<u64>,
+    ours_tokens: u64,
+    tolerance: i128,
+) -> BTreeMap<Cause, i128> {
     let difference = theirs.saturating_sub(ours);
     let by_tokens = match theirs_tokens {
         Some(tokens) if tokens != ours_tokens && ours_tokens > 0 => {

@@ -143,9 +143,13 @@ mod tests {
         assert_eq!(sent.headers["anthropic-version"], ANTHROPIC_VERSION);
         assert_eq!(sent.headers["anthropic-beta"], "one-beta");
         rule.provider = Provider::OpenAi;
-        let items = CallHead { endpoint: Endpoint::ResponseItems, stored: Some("r1"), query: Some("limit=2"), ..head() };
+        let items =
+            CallHead { endpoint: Endpoint::ResponseItems, stored: Some("r1"), query: Some("limit=2"), ..head() };
         let sent = items.build(&rule, 0).unwrap();
-        assert_eq!((sent.method.as_str(), sent.uri.to_string().as_str()), ("GET", "/v1/responses/r1/input_items?limit=2"));
+        assert_eq!(
+            (sent.method.as_str(), sent.uri.to_string().as_str()),
+            ("GET", "/v1/responses/r1/input_items?limit=2")
+        );
         rule.provider = Provider::Engine;
         let sent = head().build(&rule, 3).unwrap();
         assert_eq!(sent.headers["x-weir-token-allowance"], "7");

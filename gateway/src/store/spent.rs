@@ -55,7 +55,7 @@ impl Store {
         let (from, to) = (to_sql(span.from_ms), to_sql(span.to_ms));
         let parts = rows!(&self.pools, part, ROWS, from, to, &*line.scope.tenant, key, end_user)?;
         let is_meant = |path: &str| {
-            let name = Endpoint::from_path(path).map_or("", Endpoint::name);
+            let name = Endpoint::ALL.into_iter().find(|known| known.path() == path).map_or("", Endpoint::name);
             line.scope.endpoints.is_empty() || line.scope.endpoints.iter().any(|endpoint| **endpoint == *name)
         };
         let meant = parts.iter().filter(|part| fits(line, &part.model) && is_meant(&part.endpoint));

@@ -99,7 +99,8 @@ pub struct AuditHead {
     pub hash: String,
 }
 
-const COLUMNS: &str = "SELECT number, tenant, month, from_ms, to_ms, closed_ms, cost_nano, digest, body FROM statements";
+const COLUMNS: &str =
+    "SELECT number, tenant, month, from_ms, to_ms, closed_ms, cost_nano, digest, body FROM statements";
 
 fn statement(row: &impl Cells) -> Result<StatementRow, StoreError> {
     Ok(StatementRow {

@@ -231,7 +231,8 @@ mod tests {
             assert_eq!(Endpoint::from_name(endpoint.name()), Some(endpoint));
             assert!(endpoint.path().ends_with(endpoint.suffix()));
         }
-        let none = ["/v1/chat/completions/", "/v1/messages/", "/v1/responses/", "/v1/responses/a%2fb", "/v1/responses/a/b"];
+        let none =
+            ["/v1/chat/completions/", "/v1/messages/", "/v1/responses/", "/v1/responses/a%2fb", "/v1/responses/a/b"];
         for path in none {
             assert_eq!(Endpoint::of_path(path).next(), None, "{path}");
         }

@@ -81,7 +81,11 @@ pub(super) async fn run(args: &CloseArgs, now_ms: u64, out: &mut (dyn Write + Se
     let row = close(&store, &of, now_ms).await;
     store.close().await;
     let row = row?;
-    if args.json { writeln!(out, "{}", row.body)? } else { line(&row, out)? }
+    if args.json {
+        writeln!(out, "{}", row.body)?
+    } else {
+        line(&row, out)?
+    }
     Ok(())
 }
 

@@ -62,12 +62,7 @@ pub(super) async fn run(args: &ExportArgs, now_ms: u64, out: &mut (dyn Write + S
     done
 }
 
-async fn write(
-    store: &Store,
-    of: ExportOf,
-    args: &ExportArgs,
-    out: &mut (dyn Write + Send),
-) -> Result<(), UsageError> {
+async fn write(store: &Store, of: ExportOf, args: &ExportArgs, out: &mut (dyn Write + Send)) -> Result<(), UsageError> {
     let mut sink = Sink::new(out, args.format, args.version)?;
     let mut export = Export::begin(store, of).await?;
     while let Some(piece) = export.next(store).await? {

@@ -38,7 +38,9 @@ impl Names {
             meter.finish_reason = Some(Arc::from(&**reason));
             meter.finished = meter.finished.saturating_add(1);
         }
-        if !self.has_id && let Some(id) = &read.id {
+        if !self.has_id
+            && let Some(id) = &read.id
+        {
             (self.id, self.has_id) = (Some(Arc::from(&**id)), true);
         }
         if let Some(raw) = read.usage {

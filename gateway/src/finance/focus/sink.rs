@@ -131,7 +131,9 @@ fn schema(version: Version) -> Result<Arc<Type>, ParquetError> {
             |physical| Type::primitive_type_builder(column.name, physical).with_repetition(Repetition::OPTIONAL);
         let field = match column.holds {
             Holds::Text => optional(Physical::BYTE_ARRAY).with_logical_type(Some(LogicalType::String)),
-            Holds::Time => optional(Physical::INT64).with_logical_type(Some(LogicalType::timestamp(true, TimeUnit::MILLIS))),
+            Holds::Time => {
+                optional(Physical::INT64).with_logical_type(Some(LogicalType::timestamp(true, TimeUnit::MILLIS)))
+            }
             Holds::Decimal => optional(Physical::FIXED_LEN_BYTE_ARRAY)
                 .with_length(DECIMAL_BYTES)
                 .with_precision(DIGITS.0)

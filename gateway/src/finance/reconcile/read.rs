@@ -346,7 +346,10 @@ fn azure_model(text: &str) -> (String, &'static str) {
     let model: Vec<&str> = words.iter().filter(is_model).copied().collect();
     let has = |kind: &str| words.iter().any(|word| word.eq_ignore_ascii_case(kind));
     let is_tokens = has("tokens") || has("token");
-    (if is_tokens { model.join("-").to_lowercase() } else { String::new() }, if has("batch") { "batch" } else { STANDARD })
+    (
+        if is_tokens { model.join("-").to_lowercase() } else { String::new() },
+        if has("batch") { "batch" } else { STANDARD },
+    )
 }
 
 /// How many tokens a unit is: `1K`, `1M tokens`, `1000`, `tokens`.
@@ -362,7 +365,8 @@ fn tokens_of(unit: &str) -> u64 {
 }
 
 fn table(text: &str, of: &Table) -> Result<Export, ReadError> {
-    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text.trim_start_matches('\u{feff}').as_bytes());
+    let mut reader =
+        csv::ReaderBuilder::new().flexible(true).from_reader(text.trim_start_matches('\u{feff}').as_bytes());
     let headers = reader.headers()?.clone();
     let find = |name: &str| headers.iter().position(|header| header.trim().eq_ignore_ascii_case(name));
     let needed = |name: &'static str| find(name).ok_or(ReadError::Column(name));
