@@ -38,12 +38,14 @@ test: setup ## the house rules and every test, against the real binaries
 	cargo xtask redis || echo "Redis can't be had: tests that need it do nothing"
 	cargo xtask postgres || echo "PostgreSQL can't be had: tests that need it do nothing"
 	cargo xtask browser || echo "no browser can be had: tests in a real browser do nothing"
+	cargo xtask focus || echo "the validator of FOCUS can't be had: the test that needs it does nothing"
 	@echo "== tests"
 	WEIR_BIN="$(DEV)/weir" WEIR_ENGINE_BIN="$(DEV)/weir-engine" \
 	WEIR_MODEL="$$(cargo xtask model)" WEIR_PYTHON="$$(cargo xtask venv)" \
 	WEIR_IDP="$$(cargo xtask idp || true)" WEIR_OPA="$$(cargo xtask oracle || true)" \
 	WEIR_SLAPD="$$(cargo xtask slapd || true)" \
 	WEIR_REDIS="$$(cargo xtask redis || true)" WEIR_POSTGRES="$$(cargo xtask postgres || true)" \
+	WEIR_FOCUS="$$(cargo xtask focus || true)" \
 	WEIR_BROWSER="$$(cargo xtask browser || true)" $(TESTS)
 	@echo "== all passed"
 

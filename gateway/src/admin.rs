@@ -9,6 +9,7 @@ mod action;
 mod authority;
 mod csv;
 mod directory;
+mod finance;
 mod issuers;
 mod keys;
 mod ledger;

@@ -6,6 +6,7 @@
 pub mod check;
 pub mod fault;
 pub mod file;
+pub mod finance_table;
 pub mod keys_table;
 pub mod limits_table;
 pub mod reference;

@@ -55,8 +55,8 @@ async fn note_changes(running: &Running) {
 fn note_of(event: &KeyEvent) -> AuditNote {
     let note =
         journal::note(&event.event, clock::unix_ms()).with("tenant", &event.tenant).with("number", &event.number);
-    // A change of a tenant is no key's, and one of a directory is a user's or a group's.
-    let note = match (event.key.as_str(), event.event.starts_with("directory_")) {
+    // A change of a tenant is no key's; one of a directory is a user's or a group's.
+    let note = match (event.key.as_str(), is_of_no_key(&event.event)) {
         ("", _) => note,
         (id, true) => note.with("resource", &id),
         (id, false) => note.with("key", &id),
@@ -65,4 +65,9 @@ fn note_of(event: &KeyEvent) -> AuditNote {
         Some(at_ms) => note.with("changed_ms", &at_ms),
         None => note,
     }
+}
+
+/// Whether an event is about something with a name of its own: a user or a group, a statement, a budget.
+fn is_of_no_key(event: &str) -> bool {
+    ["directory_", "statement_", "budget_"].iter().any(|begin| event.starts_with(begin))
 }

@@ -26,6 +26,7 @@ use crate::config::settings::Settings;
 use crate::config::{self, Faults, Loaded};
 use crate::engine::EngineFault;
 use crate::fetch::Fetcher;
+use crate::finance;
 use crate::identity::directory::Directories;
 use crate::identity::dpop::replay::Replays;
 use crate::identity::issuers::Issuers;
@@ -223,6 +224,7 @@ impl Prepared {
         tasks.spawn_on(bundle::poll::watch(running.clone(), fetcher, stopped.clone()), on);
         tasks.spawn_on(note_uses(running.clone(), stopped.clone()), on);
         tasks.spawn_on(key_notes::watch(running.clone(), stopped.clone()), on);
+        tasks.spawn_on(finance::watch::watch(running.clone(), stopped.clone()), on);
         tasks.spawn_on(decision_log::ship::watch(running.clone(), stopped.clone()), on);
         tasks.spawn_on(reload::watch(config.to_path_buf(), loaded.watched, running.clone(), stopped.clone()), on);
         tasks.spawn_on(announce(settings.clone(), running.clone(), when_ready), on);

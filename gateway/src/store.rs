@@ -5,6 +5,7 @@
 //! [`either`] and by nobody outside. [`key`] holds the API keys, [`usage`] the rows of the ledger, [`projection`] the one
 //! transaction that moves all three heads together.
 
+pub mod budget;
 mod cells;
 pub mod directory;
 pub mod directory_group;
@@ -22,6 +23,7 @@ pub mod rollup;
 mod rollup_schema;
 mod schema;
 pub mod sqlite;
+pub mod statement;
 pub mod tenant;
 pub mod tenant_secret;
 pub mod url;

@@ -23,6 +23,7 @@ mod dpop;
 mod envoy;
 mod fail_over;
 mod field_reports;
+mod finance;
 mod finance_page;
 mod framing;
 mod full_disk;

@@ -3,7 +3,8 @@
 //! Owns the house rules that clippy can't express (`tidy`), the one model that the demo and the tests use (`model`),
 //! the Python environment of the SDK tests (`venv`), the identity provider of the token tests (`idp`), the real OPA
 //! that tests compare with (`oracle`), the LDAP server of the directory tests (`slapd`), the servers of the limits' and
-//! the store's tests (`redis`, `postgres`), the browser of the finance page's tests (`browser`), and a decision log of
+//! the store's tests (`redis`, `postgres`), the browser of the finance page's tests (`browser`), the validator of
+//! exports (`focus`), and a decision log of
 //! any length to replay (`decisions`). It runs on a developer's machine only: nothing depends on it.
 //! Start at `main`, then at the module of the command's name.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool answers on its terminal")]
@@ -12,6 +13,7 @@ mod browser;
 mod cache;
 mod debian;
 mod decisions;
+mod focus;
 mod idp;
 mod model;
 mod oracle;
@@ -34,6 +36,7 @@ const USAGE: &str = "usage: cargo xtask <command>
   redis    find or bring Redis; prints its server's path, or nothing where it can't be had
   postgres find or bring PostgreSQL; prints the folder of its programs, or nothing where they can't be had
   browser  bring the browser of the finance page's tests; prints its folder, or nothing where it can't be had
+  focus    make the validator of FOCUS exports; prints its path, or nothing where Python is too old
   decisions FILE COUNT   write a decision log of so many calls, the same for the same count";
 
 fn main() -> ExitCode {
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         "venv" => venv::make().map(|python| println!("{}", python.display())),
         "idp" => idp::make().map(|folder| println!("{}", folder.unwrap_or_default().display())),
         "browser" => browser::make().map(|folder| println!("{}", folder.unwrap_or_default().display())),
+        "focus" => focus::make().map(|path| println!("{}", path.unwrap_or_default().display())),
         "slapd" => slapd::bring().map(|folder| println!("{}", folder.unwrap_or_default().display())),
         "redis" => redis::bring().map(|server| println!("{}", server.unwrap_or_default().display())),
         "postgres" => postgres::bring().map(|folder| println!("{}", folder.unwrap_or_default().display())),

@@ -47,13 +47,15 @@ pub enum Action {
     DirectoryRead,
     /// Look at usage and cost.
     UsageRead,
+    /// Close months for good.
+    StatementsClose,
     /// Verify the audit log.
     AuditVerify,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::StatusRead,
         Self::KeysRead,
         Self::KeysCreate,
@@ -76,6 +78,7 @@ impl Action {
         Self::PolicyChange,
         Self::DirectoryRead,
         Self::UsageRead,
+        Self::StatementsClose,
         Self::AuditVerify,
     ];
 
@@ -104,6 +107,7 @@ impl Action {
             Self::PolicyChange => "policy.change",
             Self::DirectoryRead => "directory.read",
             Self::UsageRead => "usage.read",
+            Self::StatementsClose => "statements.close",
             Self::AuditVerify => "audit.verify",
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 
 use super::action::Action;
-use super::{directory, issuers, keys, ledger, opa, page, policy, rehearse, scim, secrets, session, status};
+use super::{directory, finance, issuers, keys, ledger, opa, page, policy, rehearse, scim, secrets, session, status};
 use super::{tenants, token_keys};
 use crate::running::Running;
 
@@ -78,6 +78,12 @@ pub fn table() -> Vec<Route> {
         route("DELETE", "/admin/v1/policy/data/{*path}", Asks(Action::PolicyChange), delete(policy::take_back)),
         route("GET", "/admin/v1/directory", Asks(Action::DirectoryRead), get(directory::list)),
         route("GET", "/admin/v1/usage", Asks(Action::UsageRead), get(ledger::usage)),
+        route("GET", "/admin/v1/budgets", Asks(Action::UsageRead), get(finance::budgets)),
+        route("GET", "/admin/v1/export", Asks(Action::UsageRead), get(finance::export)),
+        route("GET", "/admin/v1/statements", Asks(Action::UsageRead), get(finance::statements)),
+        route("POST", "/admin/v1/statements", Asks(Action::StatementsClose), post(finance::close)),
+        route("GET", "/admin/v1/statements/{number}", Asks(Action::UsageRead), get(finance::statement)),
+        route("GET", "/admin/v1/statements/{number}/verify", Asks(Action::UsageRead), get(finance::check)),
         route("GET", "/admin/v1/audit/verify", Asks(Action::AuditVerify), get(ledger::verify)),
     ];
     let scim = scim::ENDPOINTS.iter();

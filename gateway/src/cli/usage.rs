@@ -1,12 +1,25 @@
 //! `weir usage`: what was used, what it cost, and what finance makes of it; also while a gateway runs.
 
 pub mod price;
+pub mod budgets;
+pub mod close;
+pub mod export;
+pub mod reconcile;
 pub mod report;
 mod rows;
 
 use std::io::Write;
 
 use super::place::{Place, PlaceError};
+use crate::config;
+use crate::finance::FinanceSettings;
+use crate::finance::allocation::AllocationError;
+use crate::finance::budget::BudgetError;
+use crate::finance::close::CloseError;
+use crate::finance::export::ExportError;
+use crate::finance::focus::sink::SinkError;
+use crate::finance::reconcile::ReconcileError;
+use crate::finance::reconcile::read::ReadError;
 use crate::finance::report::ReportError;
 use crate::store::sqlite::Create;
 use crate::store::{Store, StoreError};
@@ -30,6 +43,18 @@ pub enum UsageCommand {
     Rows(RowsArgs),
     /// Say what calls cost
     Price(price::PriceArgs),
+    /// What the configured budgets have left
+    Budgets(budgets::BudgetsArgs),
+    /// Close a month for good: a numbered statement that is never changed
+    Close(close::CloseArgs),
+    /// List, print and check statements
+    Statement(close::StatementArgs),
+    /// Write the ledger in the columns of FOCUS
+    Export(export::ExportArgs),
+    /// Compare a provider's bill with the ledger
+    Reconcile(reconcile::ReconcileArgs),
+    /// Spread shared cost by the rules of the configuration
+    Allocate(reconcile::AllocateArgs),
 }
 
 /// Why a usage command failed.
@@ -47,6 +72,33 @@ pub enum UsageError {
     /// The price file is no good.
     #[error(transparent)]
     Prices(#[from] price::BookError),
+    /// Budgets can't be told.
+    #[error(transparent)]
+    Budget(#[from] BudgetError),
+    /// A month can't be closed, or there is no statement.
+    #[error(transparent)]
+    Close(#[from] CloseError),
+    /// A statement that was changed.
+    #[error("the statement {0} is not sound")]
+    NotSound(u64),
+    /// Nothing can be exported.
+    #[error(transparent)]
+    Walk(#[from] ExportError),
+    /// Rows can't be written.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// A bill that is too large.
+    #[error("the export is larger than {0} bytes")]
+    Export(u64),
+    /// A bill that can't be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Nothing can be compared.
+    #[error(transparent)]
+    Reconcile(#[from] ReconcileError),
+    /// Nothing can be spread.
+    #[error(transparent)]
+    Allocation(#[from] AllocationError),
     /// The output can't be written.
     #[error("the output can't be written")]
     Output(#[from] std::io::Error),
@@ -71,10 +123,24 @@ pub async fn run(args: &UsageArgs, now_ms: u64, out: &mut (dyn Write + Send)) ->
             let book = price::book(args.prices.as_deref())?;
             Ok(price::run(&book, now_ms, &mut std::io::stdin().lock(), out)?)
         }
+        UsageCommand::Budgets(args) => budgets::run(args, now_ms, out).await,
+        UsageCommand::Close(args) => close::run(args, now_ms, out).await,
+        UsageCommand::Statement(args) => close::statement(args, out).await,
+        UsageCommand::Export(args) => export::run(args, now_ms, out).await,
+        UsageCommand::Reconcile(args) => reconcile::run(args, now_ms, out).await,
+        UsageCommand::Allocate(args) => reconcile::run_allocate(args, now_ms, out).await,
     }
 }
 
 /// The store of a place, which must be there.
 async fn opened(place: &Place) -> Result<Store, UsageError> {
     Ok(Store::open(&place.store()?, Create::Never).await?)
+}
+
+/// What the configuration of a place says of finance; the usual, where only a data folder is named.
+fn finance_of(place: &Place) -> Result<FinanceSettings, PlaceError> {
+    match &place.config {
+        Some(file) => Ok(config::load(file)?.settings.finance),
+        None => Ok(FinanceSettings::default()),
+    }
 }

@@ -7,6 +7,7 @@ mod certificates;
 mod client;
 mod decision_log;
 mod directory;
+mod finance;
 mod identity;
 mod limit_rules;
 mod models;
@@ -116,6 +117,7 @@ impl Check<'_> {
             bundles,
             decision_log: self.decision_log(root),
             prices: self.prices(root),
+            finance: self.finance(root),
             request: request(&root.section("request")),
             stream: stream(&root.section("stream")),
             upstream_ca: self.existing(&root.section("upstream"), "ca_file"),

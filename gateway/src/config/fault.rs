@@ -183,6 +183,9 @@ pub enum Wrong {
     /// `*` anywhere but at the end.
     #[error("`{0}`: `*` may stand only at the end, as in `gpt-*`")]
     Pattern(String),
+    /// Finance that is set up wrongly.
+    #[error("{0}")]
+    Finance(&'static str),
     /// A limit whose words don't fit together.
     #[error("{0}")]
     LimitRule(&'static str),

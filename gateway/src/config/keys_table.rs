@@ -64,6 +64,7 @@ pub struct Key {
     pub doc: &'static str,
 }
 
+use super::finance_table::FINANCE;
 use super::limits_table::{LIMIT_RULE, PRIORITIES, QUEUE};
 use Absent::{Default as Usually, Fault, Means};
 use Kind::{Address, Bool, Choice, Int, Listeners, Path, Secret, Section, Sections, Text, TextMap, Texts, Url};
@@ -156,6 +157,7 @@ pub const ROOT: &[Key] = &[
         "",
         "Retries and fail-over before the first byte of a reply; never after it.",
     ),
+    key("finance", Section(FINANCE), Usually("{}"), "", "Statements, exports and the spreading of shared cost."),
     key("journal", Section(JOURNAL), Usually("{}"), "", "The journal of calls."),
     key("shutdown", Section(SHUTDOWN), Usually("{}"), "", "What happens on SIGTERM."),
 ];

@@ -11,6 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use weir_wire::endpoint::Endpoint;
 
+use crate::finance::FinanceSettings;
 use crate::identity::TenantPath;
 use crate::identity::certificate::{CertificateRule, DeniedCertificates};
 use crate::identity::directory::DirectoryRules;
@@ -93,6 +94,8 @@ pub struct Settings {
     pub bundles: Vec<Arc<BundleRule>>,
     /// Price file; `None` means the shipped one.
     pub prices: Option<PathBuf>,
+    /// Statements, exports, shared cost.
+    pub finance: FinanceSettings,
     /// Bounds of requests.
     pub request: RequestSettings,
     /// Streams to clients.

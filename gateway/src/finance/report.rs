@@ -308,4 +308,4 @@ pub fn plus(total: UsageSum, more: &UsageSum) -> Option<UsageSum> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

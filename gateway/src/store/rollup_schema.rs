@@ -153,9 +153,11 @@ CREATE TABLE usage_day_bucket (
 
 INSERT INTO usage_hour
 SELECT at_ms - at_ms % 3600000 AS hour_ms, tenant, key, model, upstream_model, provider, deployment, tier,
-  count(*) FILTER (WHERE attempt = 0 AND kind = 'usage'), count(*) FILTER (WHERE kind = 'usage'), sum(input_tokens), sum(output_tokens),
+  count(*) FILTER (WHERE attempt = 0 AND kind = 'usage'), count(*) FILTER (WHERE kind = 'usage'),
+  sum(input_tokens), sum(output_tokens),
   sum(cache_read_tokens), sum(cache_write_tokens), sum(reasoning_tokens), count(*) FILTER (WHERE source = 'estimated'),
-  count(*) FILTER (WHERE pricing = 'inconsistent'), count(*) FILTER (WHERE kind = 'correction'), sum(list_nano), sum(cost_nano)
+  count(*) FILTER (WHERE pricing = 'inconsistent'), count(*) FILTER (WHERE kind = 'correction'),
+  sum(list_nano), sum(cost_nano)
 FROM usage GROUP BY 1, 2, 3, 4, 5, 6, 7, 8;
 
 INSERT INTO usage_day

@@ -13,6 +13,7 @@ mod ledger;
 mod peppers;
 mod rates;
 mod server;
+mod sums;
 mod tenants;
 mod together;
 
@@ -102,6 +103,10 @@ promises! {
         every_group_of_a_report_sums_the_same_rows,
         what_a_client_or_an_upstream_wrote_never_stops_the_ledger,
         a_batch_is_written_whole_across_all_sizes_of_statements;
+    sums:
+        sums_are_those_of_the_rows,
+        a_closed_month_stays_as_it_is,
+        an_alert_is_given_once;
     together:
         writers_wait_for_each_other_and_none_is_lost,
         a_deletion_beside_new_keys_leaves_none_alive,

@@ -26,6 +26,10 @@ pub const TOKENS: &str = "weir_tokens_total";
 pub const COST: &str = "weir_cost_nano_dollars_total";
 /// Attempts whose counts are estimates.
 pub const ESTIMATED: &str = "weir_usage_estimated_total";
+/// Thousandths of a budget that are spent, by tenant and budget.
+pub const BUDGET_USED: &str = "weir_budget_used_permille";
+/// Alerts that budgets gave, by kind.
+pub const BUDGET_ALERTS: &str = "weir_budget_alerts_total";
 /// Seconds from a call's birth to its end.
 pub const CALL_SECONDS: &str = "weir_call_seconds";
 /// Seconds from an attempt's start to its first token.
@@ -144,6 +148,8 @@ pub fn install() -> Result<(), metrics_exporter_prometheus::BuildError> {
     describe_counter!(TOKENS, "tokens by organisation, deployment and direction");
     describe_counter!(COST, "cost in nano-dollars by organisation and deployment");
     describe_counter!(ESTIMATED, "attempts whose token counts are estimates, by deployment");
+    describe_gauge!(BUDGET_USED, "thousandths of a budget that are spent, by tenant and budget");
+    describe_counter!(BUDGET_ALERTS, "alerts that budgets gave, by kind");
     describe_histogram!(CALL_SECONDS, "seconds from a call's birth to its end");
     describe_histogram!(FIRST_TOKEN_SECONDS, "seconds from an attempt's start to its first token");
     describe_gauge!(IN_FLIGHT, "calls that are running");

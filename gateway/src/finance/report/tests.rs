@@ -2,6 +2,8 @@
 
 #![allow(clippy::arithmetic_side_effects, clippy::as_conversions)] // tests count small numbers
 
+mod year;
+
 use super::*;
 use crate::audit::record::Link;
 use crate::audit::sink::Head;
@@ -66,7 +68,7 @@ fn some_closing(dice: &mut Dice, number: u128) -> Closing {
     one
 }
 
-fn projected() -> Projected {
+pub(crate) fn projected() -> Projected {
     let audit = Head { link: Link::GENESIS, file: 0, offset: 0 };
     Projected { position: Position { segment: 0, offset: 0 }, audit }
 }
@@ -118,11 +120,9 @@ fn by_hand(closings: &[Closing], of: &ReportOf) -> Vec<UsageSum> {
     groups.into_iter().map(|(groups, sum)| UsageSum { group: groups.join(" "), groups, ..sum }).collect()
 }
 
-/// A ledger of random closings; some of them are handed over twice.
-async fn ledger(folder: &std::path::Path, seed: u64, count: u128) -> (Store, Vec<Closing>) {
-    let url = StoreUrl::from(&folder.join(STORE_FILE));
-    let store = Store::open(&url, Create::IfMissing).await.unwrap();
-    let mut projection = Projection::connect(&url, folder).await.unwrap();
+/// Fills a store with random closings; some of them are handed over twice.
+async fn fill(url: &StoreUrl, data: &std::path::Path, seed: u64, count: u128) -> Vec<Closing> {
+    let mut projection = Projection::connect(url, data).await.unwrap();
     let mut dice = Dice(seed);
     let closings: Vec<Closing> = (0..count).map(|number| some_closing(&mut dice, number)).collect();
     for (at, batch) in closings.chunks(97).enumerate() {
@@ -132,6 +132,14 @@ async fn ledger(folder: &std::path::Path, seed: u64, count: u128) -> (Store, Vec
             projection.commit(again, &projected()).await.unwrap();
         }
     }
+    closings
+}
+
+/// A ledger of random closings.
+async fn ledger(folder: &std::path::Path, seed: u64, count: u128) -> (Store, Vec<Closing>) {
+    let url = StoreUrl::from(&folder.join(STORE_FILE));
+    let store = Store::open(&url, Create::IfMissing).await.unwrap();
+    let closings = fill(&url, folder, seed, count).await;
     (store, closings)
 }
 
@@ -165,51 +173,47 @@ fn question(dice: &mut Dice) -> ReportOf {
     }
 }
 
-#[tokio::test]
-async fn reports_are_the_sums_of_the_rows_for_any_span_zone_and_grouping() {
-    let folder = folder();
-    let (store, closings) = ledger(folder.path(), 7, 1_500).await;
+/// What the store's suite tries on every database.
+pub(crate) async fn reports_are_the_sums_of_the_rows(store: &Store, url: &StoreUrl, data: &std::path::Path) {
+    let closings = fill(url, data, 7, 1_500).await;
     let mut dice = Dice(11);
     let mut rows = 0;
     for turn in 0..150 {
         let of = question(&mut dice);
-        let report = usage_report(&store, &of).await.unwrap();
+        let report = usage_report(store, &of).await.unwrap();
         assert_eq!(report.rows, by_hand(&closings, &of), "turn {turn}: {of:?}");
         let cost: i128 = report.rows.iter().map(|row| i128::from(row.cost_nano)).sum();
         assert_eq!(i128::from(report.total.cost_nano), cost);
         rows += report.rows.len();
     }
     assert!(rows > 1_000, "{rows} rows say little");
+    let day = 86_400_000;
+    for (from, to) in [(0, u64::MAX), (FROM_MS + 5_000_000, FROM_MS + 20 * day + 1), (FROM_MS, FROM_MS + 10_000)] {
+        buckets_are_the_sums_of_the_rows(store, &closings, Span { from_ms: from, to_ms: to }).await;
+    }
 }
 
-#[tokio::test]
-async fn buckets_are_the_sums_of_the_rows_too() {
-    let folder = folder();
-    let (store, closings) = ledger(folder.path(), 23, 600).await;
-    for (from, to) in [(0, u64::MAX), (FROM_MS + 5_000_000, FROM_MS + 20 * 86_400_000 + 1), (FROM_MS, FROM_MS + 10_000)]
-    {
-        let span = Span { from_ms: from, to_ms: to };
-        let parts = store.bucket_rollups(&[Column::Model], &[span], &RollupFilter::default()).await.unwrap();
-        let mut got: BTreeMap<(String, String), u64> = BTreeMap::new();
-        for mut part in parts {
-            *got.entry((part.columns.remove(0), part.bucket)).or_default() += part.amount;
-        }
-        let mut want: BTreeMap<(String, String), u64> = BTreeMap::new();
-        for one in closings.iter().filter(|one| from <= one.at_ms && one.at_ms < to) {
-            for (bucket, amount) in one.attempts.iter().flat_map(|attempt| &attempt.bill.buckets) {
-                let model = one.model.as_ref().unwrap().to_string();
-                *want.entry((model, bucket.to_string())).or_default() += amount;
-            }
-        }
-        assert_eq!(got, want);
+async fn buckets_are_the_sums_of_the_rows(store: &Store, closings: &[Closing], span: Span) {
+    let parts = store.bucket_rollups(&[Column::Model], &[span], &RollupFilter::default()).await.unwrap();
+    let mut got: BTreeMap<(String, String), u64> = BTreeMap::new();
+    for mut part in parts {
+        *got.entry((part.columns.remove(0), part.bucket)).or_default() += part.amount;
     }
+    let mut want: BTreeMap<(String, String), u64> = BTreeMap::new();
+    for one in closings.iter().filter(|one| span.from_ms <= one.at_ms && one.at_ms < span.to_ms) {
+        for (bucket, amount) in one.attempts.iter().flat_map(|attempt| &attempt.bill.buckets) {
+            let model = one.model.as_ref().unwrap().to_string();
+            *want.entry((model, bucket.to_string())).or_default() += amount;
+        }
+    }
+    assert_eq!(got, want);
 }
 
 #[tokio::test]
 async fn rows_from_before_the_sums_are_summed_up_when_the_store_is_opened() {
     let folder = folder();
     let (store, closings) = ledger(folder.path(), 5, 300).await;
-    let undo = "DROP TABLE usage_hour; DROP TABLE usage_day; DROP TABLE usage_day_bucket; DROP INDEX usage_at; \
+    let undo = "DROP TABLE statements; DROP TABLE budget_alerts; DROP TABLE usage_hour; DROP TABLE usage_day; DROP TABLE usage_day_bucket; DROP INDEX usage_at; \
          PRAGMA user_version = 6";
     store.execute(undo).await;
     store.close().await;

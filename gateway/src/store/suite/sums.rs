@@ -1,0 +1,25 @@
+//! Sums by hour and day, closed months, alerts of budgets.
+
+use super::Place;
+use crate::finance::close::tests::months_close_once_and_late_rows_are_corrections;
+use crate::finance::report::tests::reports_are_the_sums_of_the_rows;
+
+pub(super) async fn sums_are_those_of_the_rows(place: &Place) {
+    reports_are_the_sums_of_the_rows(&place.store, &place.url, place.data.path()).await;
+}
+
+pub(super) async fn a_closed_month_stays_as_it_is(place: &Place) {
+    months_close_once_and_late_rows_are_corrections(&place.store, &place.url, place.data.path()).await;
+}
+
+pub(super) async fn an_alert_is_given_once(place: &Place) {
+    let budget = ("acme", "monthly", "");
+    assert!(place.store.give_budget_alert(budget, 5, "80", 7).await.unwrap());
+    assert!(!place.again().await.give_budget_alert(budget, 5, "80", 8).await.unwrap());
+    assert!(place.store.give_budget_alert(budget, 6, "80", 9).await.unwrap());
+    let given = place.store.budget_alerts("acme", "monthly", "", 5).await.unwrap();
+    assert_eq!(given.iter().map(|alert| (alert.kind.as_str(), alert.at_ms)).collect::<Vec<_>>(), [("80", 7)]);
+    let events = place.store.key_events().await.unwrap();
+    let noted: Vec<_> = events.iter().map(|event| (event.event.as_str(), event.key.as_str())).collect();
+    assert_eq!(noted, [("budget_alert", "monthly 80"), ("budget_alert", "monthly 80")]);
+}
