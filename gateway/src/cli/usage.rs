@@ -1,9 +1,9 @@
 //! `weir usage`: what was used, what it cost, and what finance makes of it; also while a gateway runs.
 
-pub mod price;
 pub mod budgets;
 pub mod close;
 pub mod export;
+pub mod price;
 pub mod reconcile;
 pub mod report;
 mod rows;
