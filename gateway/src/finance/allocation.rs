@@ -66,6 +66,9 @@ pub enum AllocationError {
 /// Divides an amount by weights: whole parts that add up to it. `None` where all weights are zero.
 pub fn divide(amount: i64, weights: &[u64]) -> Option<Vec<i64>> {
     let all: i128 = weights.iter().map(|weight| i128::from(*weight)).sum();
+    if all == 0 {
+        return None;
+    }
     // An amount and a weight are below 2^64 each: their product is below 2^127.
     let mut parts: Vec<(i128, i128)> = Vec::new();
     for weight in weights {
