@@ -74,3 +74,8 @@ export function usagePath(query) {
 export function usage(query, stop) {
   return ask("GET", usagePath(query), undefined, stop);
 }
+
+/** Every budget that may be seen. */
+export async function budgets(stop) {
+  return (await ask("GET", "/admin/v1/budgets", undefined, stop)).budgets;
+}

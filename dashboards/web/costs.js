@@ -1,6 +1,7 @@
 // The figures of one place: sums, bars by day, a table to go deeper, and its CSV.
 
-import { usage, usagePath } from "./api.js";
+import { budgets, usage, usagePath } from "./api.js";
+import { burnDown } from "./budgets.js";
 import { bars, colour, COLOURED } from "./chart.js";
 import { count, dollars } from "./money.js";
 import { el, notice, say } from "./parts.js";
@@ -21,7 +22,8 @@ export async function show(root, place, who, go, stop) {
   const was = root.contains(document.activeElement) ? document.activeElement.id : null;
   try {
     const report = await usage(question(place), stop);
-    draw(root, place, who, go, report, await byDay(place, report.rows, stop));
+    const [stacks, burning] = await Promise.all([byDay(place, report.rows, stop), budgets(stop)]);
+    draw(root, place, who, go, report, stacks, burning);
   } catch (fault) {
     if (fault.name === "AbortError" || fault.status === 401) throw fault;
     root.replaceChildren(head(place, who, go), notice(`The figures can't be shown: ${fault.message}.`, true));
@@ -60,11 +62,12 @@ async function byDay(place, rows, stop) {
   return all.map((day) => ({ day, parts: parts.get(day).sort((a, b) => a.rank - b.rank) }));
 }
 
-function draw(root, place, who, go, { rows, total }, stacks) {
+function draw(root, place, who, go, { rows, total }, stacks, burning) {
   const parts = [head(place, who, go)];
   if (rows.length === 0) parts.push(notice("No calls in this period."));
   else parts.push(figures(total), bars(stacks, `Cost by day from ${place.since} to ${place.until}; the figures are in the table.`));
   if (rows.length > 0) parts.push(table(place, rows, total, go));
+  parts.push(...burnDown(burning, place.tenant));
   root.replaceChildren(...parts.flat());
   say(`${rows.length} rows, ${dollars(total.cost_nano)} in total.`);
 }

@@ -13,8 +13,8 @@ const settled = () => page.waitForFunction(() => {
 });
 const rows = () => page.$$eval("#rows tbody tr", (all) => all.map((row) => [row.dataset.group, row.dataset.nano, row.lastElementChild.textContent]));
 const dollars = (nano) => {
-  const text = nano.padStart(10, "0");
-  return `$${text.slice(0, -9).replace(/\B(?=(\d{3})+$)/g, ",")}.${text.slice(-9)}`;
+  const text = nano.replace("-", "").padStart(10, "0");
+  return `${nano.startsWith("-") ? "-" : ""}$${text.slice(0, -9).replace(/\B(?=(\d{3})+$)/g, ",")}.${text.slice(-9)}`;
 };
 
 /** The rows of the table are these, to the nano-dollar, and so is their sum. */
@@ -47,6 +47,17 @@ async function divided(name) {
   check(`${name}: bars`, bars.length === costly.length && costly.every(([group, nano]) => bars.some((bar) => bar.endsWith(`, ${group}: ${dollars(nano)}`))), bars, costly);
 }
 
+/** The budgets are these: `[name, cap, spent, left]`. */
+async function budgets(name, expected) {
+  const seen = await page.$$eval("#budgets tbody tr", (all) => all.map((row) => [
+    row.dataset.budget, ...[...row.querySelectorAll("td")].slice(1, 4).map((cell) => cell.textContent),
+  ]));
+  const meant = expected.map(([budget, ...amounts]) => [budget, ...amounts.map(dollars)]);
+  check(`${name}: budgets`, JSON.stringify(seen.sort()) === JSON.stringify(meant.sort()), seen, meant);
+  const drawn = await page.locator("svg .burn").count();
+  check(`${name}: burn-downs`, drawn === expected.length, drawn);
+}
+
 const follow = (text) => page.getByRole("link", { name: text, exact: true }).first().click();
 async function signIn(key) {
   await page.getByLabel("Administrator's key").fill(key);
@@ -65,6 +76,7 @@ const [cookie] = await context.cookies();
 check("the cookie is kept from others", cookie.httpOnly && cookie.sameSite === "Strict", cookie);
 await divided("all");
 await csv("all");
+await budgets("all", fact.budgets.all);
 await page.screenshot({ path: `${fact.folder}/all.png`, fullPage: true });
 
 await page.getByRole("link", { name: "acme", exact: true }).focus();
@@ -139,6 +151,7 @@ check("the old cookie is nobody's", true);
 
 await signIn(fact.viewer);
 await compare("a viewer of one tenant", fact.expected.globex);
+await budgets("a viewer of one tenant", fact.budgets.globex);
 const text = await page.locator("body").innerText();
 check("nothing of others", !/acme|initech|All tenants/.test(text), text);
 for (const place of ["/?tenant=acme", "/?tenant=acme/research&view=model", "/?tenant=globex/../acme", "/?tenant="]) {

@@ -201,7 +201,10 @@ const CALLS: [(&str, &str, u64, u64); 9] = [
 /// Three tenants' calls, through the scripted provider.
 async fn traffic() -> (Upstream, Gateway) {
     let upstream = Upstream::start().await;
-    let config = Config::with(&upstream).tenant("globex", "").tenant("initech", "");
+    let monthly = |dollars: &str| {
+        format!("limit_rules: [{{ name: monthly, what: money, dollars: \"{dollars}\", per: month }}]")
+    };
+    let config = Config::with(&upstream).tenant("globex", &monthly("5")).tenant("initech", &monthly("7.5"));
     let mut gateway = Gateway::prepare(&config.deployment("other", "other-a", &upstream.base_url(), ""));
     let mut keys = Vec::new();
     for (tenant, ..) in CALLS {
@@ -269,6 +272,22 @@ async fn a_csv_is_the_report_and_keeps_to_its_readers_tenant() {
     assert_eq!(ask(ADMIN_TOKEN, "order=size").await.status, 400);
 }
 
+/// What a key's holder is told of budgets, each checked against the ledger: name, cap, spent, left.
+async fn budgets(gateway: &Gateway, key: &str) -> Vec<[String; 4]> {
+    let asked = Request::get("/admin/v1/budgets").header("authorization", &format!("Bearer {key}"));
+    let look = async || Some(asked.fetch(gateway.admin).await).filter(|reply| reply.status == 200);
+    let told = clock::eventually("budgets are told", look).await.json();
+    let mut all = Vec::new();
+    for budget in told["budgets"].as_array().expect("budgets") {
+        let tenant = budget["tenant"].as_str().expect("a tenant");
+        let spent = ledger(gateway, &["--tenant", tenant], 1).await[tenant].as_str().expect("a sum").to_owned();
+        assert_eq!(budget["spent_nano"].to_string(), spent, "{budget}");
+        let name = format!("{tenant} · {}", budget["name"].as_str().expect("a name"));
+        all.push([name, budget["cap_nano"].to_string(), spent, budget["left_nano"].to_string()]);
+    }
+    all
+}
+
 #[tokio::test]
 async fn the_page_shows_what_the_ledger_says_to_the_nano_dollar_and_nothing_of_others() {
     let (_upstream, gateway) = traffic().await;
@@ -280,6 +299,7 @@ async fn the_page_shows_what_the_ledger_says_to_the_nano_dollar_and_nothing_of_o
         "url": format!("http://{}", gateway.admin),
         "owner": ADMIN_TOKEN,
         "viewer": viewer,
+        "budgets": { "all": budgets(&gateway, ADMIN_TOKEN).await, "globex": budgets(&gateway, &viewer).await },
         "folder": keep.as_deref().unwrap_or(folder.path()),
         "expected": {
             "all": ledger(&gateway, &[], 1).await,

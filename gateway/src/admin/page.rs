@@ -33,7 +33,8 @@ macro_rules! files {
 }
 
 files! {
-    "index.html" "style.css" "app.js" "api.js" "chart.js" "costs.js" "icon.svg" "money.js" "parts.js" "place.js"
+    "index.html" "style.css" "app.js" "api.js" "budgets.js"
+    "chart.js" "costs.js" "icon.svg" "money.js" "parts.js" "place.js"
 }
 
 fn kind(name: &str) -> &'static str {
