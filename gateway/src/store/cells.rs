@@ -2,8 +2,8 @@
 //!
 //! SQLite takes blocks of bound values: cheaper than one JSON text taken apart, and a statement's fixed cost is shared
 //! by its rows. PostgreSQL takes one array a column, however many rows there are: one statement, planned once, one
-//! round trip. Its text can't hold the character NUL, which a model's name or an upstream's finish reason may have; what
-//! can't be kept is replaced, so that no row is ever refused for it.
+//! round trip. Its text can't hold the character NUL, which a model's name or an upstream's finish reason may have;
+//! what can't be kept is replaced, so that no row is ever refused for it.
 
 use std::borrow::Cow;
 use std::sync::Arc;
