@@ -2,7 +2,8 @@
 //! window once it is known what a call may use.
 //!
 //! Two steps, since the first needs no body. [`Limits::throttle`] counts in this process, at every level of the tenant
-//! path and per key, innermost first. [`Limits::reserve`] holds on every [`counter::Line`] that applies to the call, all
+//! path and per key, innermost first. [`Limits::reserve`] holds on every [`counter::Line`] that applies to the call,
+//! all
 //! or none, with the [`Counter`] that was chosen at start: in this process or shared by several. Both kinds of state
 //! outlive every World; the rules come with each call. Refuses with [`LimitExceeded`], whose wait is true, and where a
 //! count can't be had at all. Start at [`Limits`]; [`counter`] says what every counter keeps, [`ledger`] how.
@@ -127,7 +128,8 @@ impl Limits {
         }
     }
 
-    /// Holds what the call may use at every limit that applies to it, or at none: `rates` are charged at once, `budgets`
+    /// Holds what the call may use at every limit that applies to it, or at none: `rates` are charged at once,
+    /// `budgets`
     /// may grow while the call runs. Does not wait unless a counter must be asked elsewhere.
     ///
     /// # Errors

@@ -36,7 +36,6 @@ use crate::routing;
 use crate::running::Running;
 use crate::telemetry::metric;
 use crate::usage::end_user::pseudonym;
-use crate::usage::meter::Held;
 use crate::usage::tokens::Family;
 use crate::world::World;
 use crate::{catalogue, clock, request, settle};
@@ -117,11 +116,8 @@ impl Gateway {
         let candidates = permitted(candidates, &permit)?;
         let estimate = estimate.within(permit.obligations().max_tokens);
         // 12. Tokens, on all levels of the tenant path at once: only for calls that are allowed.
-        let held = estimate.held;
         let asked = asked(x, &envelope);
-        let stream = envelope.stream;
-        let wish =
-            Wish { subject: &caller.subject, asked: &asked, estimate: &estimate, candidates: &candidates, stream };
+        let wish = Wish::new(&caller.subject, &asked, &estimate, &candidates, envelope.stream);
         let (reservation, purse) = purse::hold(&self.running.limits, &world, &wish).await?;
         x.fail_open.extend(reservation.degraded());
         (x.books.reservation, x.books.purse) = (Some(reservation), Some(purse));
@@ -144,7 +140,7 @@ impl Gateway {
             permit: &permit,
             order: &order,
             counted: &counted,
-            held: Held { input: held.input, output: held.output },
+            held: estimate.held,
             output_cap: estimate.output_cap,
             traceparent: traceparent.as_deref(),
             edition: &edition,

@@ -1,13 +1,13 @@
 //! Every reason for which a call may end early: status, code, whether to retry, what the caller reads and what the
 //! operator reads. The only place that knows HTTP status codes.
 
+mod from;
 mod render;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use weir_wire::endpoint::Endpoint;
-use weir_wire::envelope::EnvelopeFault;
 
 use crate::exchange::Outcome;
 use crate::identity::api_key::KeyFault;
@@ -471,7 +471,7 @@ impl Refusal {
             }
             Refusal::Limit(exceeded) => Face {
                 retry_after: exceeded.retry_after,
-                ..face(429, LIMIT, limit_code(exceeded.kind), exceeded.to_string())
+                ..face(429, LIMIT, limit_code(exceeded), exceeded.to_string())
             },
             _ => face(503, SERVER, "unpriced_model", "no price is configured for this model, so it is not served"),
         }
@@ -525,111 +525,15 @@ impl Refusal {
     }
 }
 
-impl From<IdentityFault> for Refusal {
-    fn from(fault: IdentityFault) -> Self {
-        match fault {
-            IdentityFault::Credential(fault) => fault.into(),
-            IdentityFault::StoreUnavailable => Refusal::KeyStoreUnavailable,
-            IdentityFault::Directory(DirectoryFault::Unavailable) => Refusal::DirectoryUnavailable,
-            IdentityFault::Token(TokenFault::NoKeys | TokenFault::NoAnswer) => {
-                Refusal::IssuerUnavailable { why: fault.code() }
-            }
-            IdentityFault::Proof(DpopFault::ReplaysFull) => Refusal::IssuerUnavailable { why: fault.code() },
-            IdentityFault::Token(_) => Refusal::InvalidToken { why: fault.code() },
-            IdentityFault::Certificate(_) => Refusal::InvalidCertificate { why: fault.code() },
-            IdentityFault::Proof(fault) => Refusal::InvalidProof(fault),
-            IdentityFault::Key(_)
-            | IdentityFault::Unknown
-            | IdentityFault::WrongSecret
-            | IdentityFault::Revoked
-            | IdentityFault::Expired
-            | IdentityFault::NoPepper
-            | IdentityFault::NoTenant
-            | IdentityFault::Directory(
-                DirectoryFault::Inactive | DirectoryFault::Ambiguous | DirectoryFault::Unknown,
-            )
-            | IdentityFault::TenantDisabled => Refusal::InvalidKey { why: fault.code() },
-        }
-    }
-}
-
-impl From<OutOfScope> for Refusal {
-    fn from(scope: OutOfScope) -> Self {
-        Refusal::OutOfScope(scope)
-    }
-}
-
-impl From<LimitExceeded> for Refusal {
-    fn from(exceeded: LimitExceeded) -> Self {
-        Refusal::Limit(exceeded)
-    }
-}
-
-impl From<NotGranted> for Refusal {
-    fn from(not_granted: NotGranted) -> Self {
-        match not_granted {
-            NotGranted::Exceeded(exceeded) => Refusal::Limit(exceeded),
-            NotGranted::Unavailable { why } => Refusal::LimitsUnavailable { why },
-        }
-    }
-}
-
-impl From<Denied> for Refusal {
-    fn from(denied: Denied) -> Self {
-        tracing::debug!(rule = %denied.rule, private = %denied.private, "policy refused a call");
-        Refusal::PolicyDenied { rule: denied.rule, reason: denied.reason, status: denied.status }
-    }
-}
-
-impl From<PresentedFault> for Refusal {
-    fn from(fault: PresentedFault) -> Self {
-        IdentityFault::from(fault).into()
-    }
-}
-
-impl From<CredentialFault> for Refusal {
-    fn from(fault: CredentialFault) -> Self {
-        match fault {
-            CredentialFault::Missing => Refusal::MissingKey,
-            CredentialFault::Scheme => Refusal::InvalidKey { why: IdentityFault::Credential(fault).code() },
-            CredentialFault::Ambiguous => Refusal::AmbiguousCredentials,
-            CredentialFault::InQuery => Refusal::KeyInQuery,
-        }
-    }
-}
-
-impl From<LogIsFull> for Refusal {
-    fn from(LogIsFull: LogIsFull) -> Self {
-        Refusal::DecisionLogFull
-    }
-}
-
-impl From<KeyFault> for Refusal {
-    fn from(fault: KeyFault) -> Self {
-        IdentityFault::Key(fault).into()
-    }
-}
-
-impl From<EnvelopeFault> for Refusal {
-    fn from(fault: EnvelopeFault) -> Self {
-        let code = match &fault {
-            EnvelopeFault::Json(_) => "invalid_json",
-            EnvelopeFault::Missing { .. } => "missing_parameter",
-            EnvelopeFault::Type { .. } | EnvelopeFault::Range { .. } => "invalid_parameter",
-            EnvelopeFault::Conflict { .. } => "conflicting_parameters",
-            EnvelopeFault::Spelling { .. } => "misspelled_parameter",
-            EnvelopeFault::Unsupported { .. } => "unsupported_parameter",
-        };
-        Refusal::Malformed { message: fault.to_string(), param: fault.param().map(str::to_owned), code }
-    }
-}
-
 fn face(status: u16, kind: &'static str, code: &'static str, message: impl Into<String>) -> Face {
     Face { status, kind, code, param: None, message: message.into(), retry_after: None }
 }
 
-fn limit_code(kind: LimitKind) -> &'static str {
-    match kind {
+fn limit_code(exceeded: &LimitExceeded) -> &'static str {
+    if exceeded.is_budget() {
+        return "budget_exceeded";
+    }
+    match exceeded.kind {
         LimitKind::Requests => "request_limit_reached",
         LimitKind::Tokens => "token_limit_reached",
         LimitKind::Money => "budget_reached",

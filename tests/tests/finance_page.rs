@@ -201,9 +201,8 @@ const CALLS: [(&str, &str, u64, u64); 9] = [
 /// Three tenants' calls, through the scripted provider.
 async fn traffic() -> (Upstream, Gateway) {
     let upstream = Upstream::start().await;
-    let monthly = |dollars: &str| {
-        format!("limit_rules: [{{ name: monthly, what: money, dollars: \"{dollars}\", per: month }}]")
-    };
+    let monthly =
+        |dollars: &str| format!("limit_rules: [{{ name: monthly, what: money, dollars: \"{dollars}\", per: month }}]");
     let config = Config::with(&upstream).tenant("globex", &monthly("5")).tenant("initech", &monthly("7.5"));
     let mut gateway = Gateway::prepare(&config.deployment("other", "other-a", &upstream.base_url(), ""));
     let mut keys = Vec::new();

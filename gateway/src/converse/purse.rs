@@ -61,6 +61,19 @@ pub struct Wish<'a> {
     pub stream: bool,
 }
 
+impl<'a> Wish<'a> {
+    /// A call's wish.
+    pub fn new(
+        subject: &'a Subject,
+        asked: &'a Asked<'a>,
+        estimate: &'a Estimate,
+        candidates: &'a [Arc<DeploymentRule>],
+        stream: bool,
+    ) -> Self {
+        Self { subject, asked, estimate, candidates, stream }
+    }
+}
+
 /// Takes the call's hold: rates in full; budgets in full too, or the prompt and the first slice where it is a stream
 /// that can be stopped at the token, or that would not fit otherwise.
 ///

@@ -188,18 +188,8 @@ pub(super) async fn pass(
         if stream.done {
             books.set_free();
         }
-        match vigil.guard_write(hand_over(client, &mut piece)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => {
-                let end = cut_end(Cut::HungUp, client).await;
-                return Ok(leave(talk, books, stream, reply, end).await);
-            }
-            // The write was left in its middle, so nothing can follow it.
-            Err(_) => {
-                client.abandon();
-                let end = End::Broken(Outcome::Revoked, Refusal::KeyRevoked);
-                return Ok(leave(talk, books, stream, reply, end).await);
-            }
+        if let Some(end) = written(&mut vigil, client, &mut piece).await {
+            return Ok(leave(talk, books, stream, reply, end).await);
         }
         if let Some(event) = piece.error {
             return Ok(error_event(talk, client, event).await);
@@ -292,6 +282,19 @@ fn open(talk: &Talk<'_>, reply: &Reply) -> Result<Stream, Failed> {
         first: None,
         passed: 0,
     })
+}
+
+/// Hands a piece over; the end, where that was the last that could be written.
+async fn written(vigil: &mut Vigil<'_>, client: &mut Client<'_>, piece: &mut Piece) -> Option<End> {
+    match vigil.guard_write(hand_over(client, piece)).await {
+        Ok(Ok(())) => None,
+        Ok(Err(_)) => Some(cut_end(Cut::HungUp, client).await),
+        // The write was left in its middle, so nothing can follow it.
+        Err(_) => {
+            client.abandon();
+            Some(End::Broken(Outcome::Revoked, Refusal::KeyRevoked))
+        }
+    }
 }
 
 async fn hand_over(client: &mut Client<'_>, piece: &mut Piece) -> Result<(), super::client::Gone> {

@@ -2,7 +2,8 @@
 //! settling. Pure.
 //!
 //! Everything is counted in shares: one token is as many shares as the length has nanoseconds, and the bucket drains
-//! `quota` shares per nanosecond, so that every instant has an exact whole number and nothing drifts. A hold is taken when a call begins and settled when
+//! `quota` shares per nanosecond, so that every instant has an exact whole number and nothing drifts. A hold is taken
+//! when a call begins and settled when
 //! its use is known:
 //!
 //! ```text

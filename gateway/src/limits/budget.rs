@@ -1,4 +1,5 @@
-//! How much of one budget is committed in each of its windows: a calendar's units, the steps of a rolling length, or one
+//! How much of one budget is committed in each of its windows: a calendar's units, the steps of a rolling length, or
+//! one
 //! for ever. Pure.
 //!
 //! A use belongs to the window of its call's birth. What was used before this count began is asked for once

@@ -32,6 +32,10 @@ pub fn exceeded(exceeded: &LimitExceeded) -> Vec<Header> {
         LimitKind::Money | LimitKind::Concurrency | LimitKind::Levels => Vec::new(),
     };
     headers.extend(exceeded.retry_after.into_iter().flat_map(retry_after));
+    if exceeded.is_budget() {
+        // What is used up is not there again in a moment: SDKs that know the header do not try again by themselves.
+        headers.push(("x-should-retry", "false".to_owned()));
+    }
     headers
 }
 

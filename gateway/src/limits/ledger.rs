@@ -1,4 +1,5 @@
-//! Every line of the organisations that share one lock, and the holds that calls have on them. Pure: the owner gives the
+//! Every line of the organisations that share one lock, and the holds that calls have on them. Pure: the owner gives
+//! the
 //! time, and asks the book of usage where a budget needs to know what was used before.
 //!
 //! ```text
@@ -218,8 +219,10 @@ impl Ledger {
         self.holds.live()
     }
 
-    /// A new line is counted before anything is taken, or the call is refused: serving it uncounted would be a way
-    /// around every limit. A line for a caller that nobody saw before is made here, in the same step that takes its hold.
+    /// A new line is counted before anything is taken, or the call is refused: serving it uncounted would be a
+    /// way
+    /// around every limit. A line for a caller that nobody saw before is made here, in the same step that takes its
+    /// hold.
     fn create_missing(&mut self, ask: &Ask, now_ns: u64, room: Room) -> Result<(), Denied> {
         if self.missing(ask).next().is_none() {
             return Ok(());

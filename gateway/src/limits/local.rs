@@ -125,7 +125,8 @@ impl Local {
     }
 }
 
-/// What the book knows of the span, by window or step. Most know nothing, which one question tells; the rest is found by
+/// What the book knows of the span, by window or step. Most know nothing, which one question tells; the rest is found
+/// by
 /// halving whatever isn't empty.
 async fn past(book: &dyn Spent, line: &Line, born_ms: u64, span: Span) -> Result<Vec<(u64, u64)>, NotGranted> {
     let now_to_ms = Budget::end_ms(line.window, born_ms).min(span.to_ms);

@@ -1,7 +1,8 @@
 //! The counter that several gateways share, in Redis: one script and one round trip for a whole reservation.
 //!
 //! ```text
-//!   reserve ──► take.lua ──► all lines or none                   no answer ──► each line's rule: refuse, count here, pass
+//!   reserve ──► take.lua ──► all lines or none                   no answer ──► each line's rule: refuse, count here,
+//! pass
 //!                  │
 //!                  └─ unseeded ──► the ledger says what was used ──► seed.lua ──► once more
 //!   settle ──► a queue whose place was taken by reserve ──► settle.lua, again and again until it is told
@@ -83,7 +84,8 @@ enum Failed {
 }
 
 impl RedisCounter {
-    /// Connects to nothing yet. `spent` tells what was used of a budget before it was counted here, `local` counts while
+    /// Connects to nothing yet. `spent` tells what was used of a budget before it was counted here, `local` counts
+    /// while
     /// Redis is away. The work has to run as long as the counter is used.
     ///
     /// # Errors
@@ -102,7 +104,8 @@ impl RedisCounter {
         Ok((Arc::new(counter), work))
     }
 
-    /// Connects for the first time. Where that fails the work goes on trying, and until then every line's own rule holds.
+    /// Connects for the first time. Where that fails the work goes on trying, and until then every line's own rule
+    /// holds.
     ///
     /// # Errors
     /// Redis can't be reached, or can't be written.

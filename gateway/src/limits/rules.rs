@@ -1,7 +1,8 @@
 //! What the configuration says about limits, prepared for one World: which levels a caller belongs to and what holds
 //! there. Rules only; the counters live in [`super::Limits`] and outlive every World.
 //!
-//! The short forms of a level (`requests_per_minute` and its like) and its further rules become the [`Line`]s of a call.
+//! The short forms of a level (`requests_per_minute` and its like) and its further rules become the [`Line`]s of a
+//! call.
 //! Prepared once per caller and whatever else of a call the rules look at.
 
 mod canary;

@@ -1,7 +1,8 @@
 //! A seeded simulation of calls on any [`Counter`], against a model of what the limits mean: a plain list of all calls,
 //! in which nothing is counted up. Only built for tests.
 //!
-//! A schedule is a few limits and some dozens of steps: calls that reserve alone or many at once, extend, renew, settle,
+//! A schedule is a few limits and some dozens of steps: calls that reserve alone or many at once, extend, renew,
+//! settle,
 //! ask again after a lost answer, or crash and leave their holds; nodes whose clocks are wrong and jump; restarts that
 //! lose every count. After each step: no window of any limit is above its cap (but for calls
 //! that used more than they held), nobody was refused who had room in every window, and every wait that was told is
@@ -379,6 +380,7 @@ pub async fn schedules(stand: &dyn Stand, abilities: Abilities, seeds: std::ops:
 }
 
 /// How many schedules a test runs: a few thousand, or as many as the promise speaks of where `WEIR_SOAK` is set.
+#[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "a test's own switch")]
 pub fn count() -> u64 {
     if std::env::var_os("WEIR_SOAK").is_some() { 100_000 } else { 2_000 }

@@ -1,4 +1,5 @@
-//! The throttle's counters of every level in use. Bounded: what is idle is forgotten, and at the cap a new level is refused.
+//! The throttle's counters of every level in use. Bounded: what is idle is forgotten, and at the cap a new level is
+//! refused.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};

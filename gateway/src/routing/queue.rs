@@ -1,7 +1,8 @@
 //! The lines in front of deployments that take only so many calls at once: instead of a refusal, a bounded wait in an
 //! order that is fair between tenants ([`super::fair`]).
 //!
-//! Owns the lines; what a deployment takes is its rule's, and comes with each call. Refuses with [`Saturated`] who would
+//! Owns the lines; what a deployment takes is its rule's, and comes with each call. Refuses with [`Saturated`] who
+//! would
 //! have to wait too long, or where too many wait already.
 
 use std::collections::HashMap;

@@ -29,7 +29,8 @@ pub(super) fn refuses(line: &Line) -> bool {
     line.outage == Outage::Refuse
 }
 
-/// A gateway's part of a limit. All parts together are the limit, unless it is smaller than the number of gateways: then
+/// A gateway's part of a limit. All parts together are the limit, unless it is smaller than the number of gateways:
+/// then
 /// each grants one.
 fn part(line: &Line, nodes: NonZeroU32) -> Line {
     let cap = line.cap.checked_div(nodes.get().into()).unwrap_or(line.cap);

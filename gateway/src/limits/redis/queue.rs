@@ -2,7 +2,8 @@
 //! fails; they are told in order of their coming, again and again, until Redis knows them.
 //!
 //! What is not told when the gateway ends stays charged at what was held: the safe side. [`Work::run`] gives it back to
-//! its caller, and a gateway that was killed settles again what its journal knows of the last hour: Redis remembers ended
+//! its caller, and a gateway that was killed settles again what its journal knows of the last hour: Redis remembers
+//! ended
 //! holds that long, so that telling it twice changes nothing.
 
 use std::sync::Arc;

@@ -118,7 +118,8 @@ impl Scripts {
     }
 }
 
-/// What has to be known of a budget's past before a call can be counted at it; `None` for what has no past. `known_from`
+/// What has to be known of a budget's past before a call can be counted at it; `None` for what has no past.
+/// `known_from`
 /// is the moment from which on it is counted already.
 pub(super) fn past(line: &Line, born_ms: u64, known_from: Option<u64>) -> Option<Span> {
     match line.window {

@@ -1,4 +1,5 @@
-//! What was used of a budget before Redis counted it: read from the ledger, once, by one call of this gateway at a time.
+//! What was used of a budget before Redis counted it: read from the ledger, once, by one call of this gateway at a
+//! time.
 //! Of gateways that read it at the same time the first one counts; the others look again.
 
 use std::hash::{BuildHasher, RandomState};
