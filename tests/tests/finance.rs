@@ -1,5 +1,5 @@
-//! Finance over the real binaries: reports, budgets, closed months and exports agree with the ledger to the nano-dollar,
-//! and a tenant's administrator sees the own alone.
+//! Finance over the real binaries: reports, budgets, closed months and exports agree with the ledger to the
+//! nano-dollar, and a tenant's administrator sees the own alone.
 
 use std::time::Duration;
 

@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 
 use crate::cache;
 
-/// Pinned, so that a test run means the same next month. Its rules are those of FOCUS 1.2; the latest pyarrow doesn't go
-/// with the numpy that it asks for.
+/// Pinned, so that a test run means the same next month. Its rules are those of FOCUS 1.2; the latest pyarrow doesn't
+/// go with the numpy that it asks for.
 const PINS: [&str; 3] = ["focus-validator==2.2.1", "numpy==1.26.4", "pyarrow==18.1.0"];
 /// Oldest Python that it runs on.
 const VERSION_CHECK: &str = "import sys; sys.exit(sys.version_info < (3, 12))";

@@ -1,7 +1,8 @@
 //! Allocation: spreads the cost of a shared tenant over others, by their own cost, their tokens, or fixed parts.
 //!
 //! The parts of a spread cost are whole nano-dollars and add up exactly: what rounding down leaves over goes to those
-//! with the largest remainders, among equals to the first by name. Where nobody has a share, the cost stays where it is.
+//! with the largest remainders, among equals to the first by name. Where nobody has a share, the cost stays where it
+//! is.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! Reconciliation: what a provider bills against what the ledger says, by day, model and tier, with the residual by cause.
+//! Reconciliation: what a provider bills against what the ledger says, by day, model and tier, with the residual by
+//! cause.
 //!
 //! The causes of a residual add up to it exactly. Where both sides know the tokens, the part of the difference that the
 //! tokens explain at our own price is theirs, the rest is the price's. Start at [`reconcile`]; [`read`] knows the

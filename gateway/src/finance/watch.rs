@@ -45,10 +45,7 @@ async fn look(running: &Running, now_ms: u64) -> Result<(), BudgetError> {
 /// Metrics of budgets that aren't split: their number is that of the configuration.
 fn show(budget: &Budget) {
     let (Some(used), None) = (budget.used_permille, &budget.part) else { return };
-    let labels = [("tenant", budget.tenant.to_string()), ("budget", budget.name.to_string())];
-    // A gauge is a float by its nature; thousandths are small whole numbers.
-    let used = i32::try_from(used).unwrap_or(i32::MAX);
-    metrics::gauge!(metric::BUDGET_USED, &labels).set(f64::from(used));
+    metric::budget_used(&budget.tenant, &budget.name, used);
 }
 
 async fn give(running: &Running, budget: &Budget, now_ms: u64) -> Result<(), BudgetError> {

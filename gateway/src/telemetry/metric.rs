@@ -414,3 +414,9 @@ impl Spent {
         Self { input: tokens("input"), output: tokens("output"), cost }
     }
 }
+
+/// Shows how many thousandths of a budget are spent. Tenants and budgets are those of the configuration.
+pub fn budget_used(tenant: &str, budget: &str, permille: i64) {
+    let used = i32::try_from(permille).unwrap_or(i32::MAX);
+    gauge!(BUDGET_USED, "tenant" => tenant.to_owned(), "budget" => budget.to_owned()).set(f64::from(used));
+}

@@ -1,5 +1,5 @@
-//! Adds the rows of one transaction to the ledger's sums: first summed up here, so that a batch of a thousand rows costs
-//! some dozen statements.
+//! Adds the rows of one transaction to the ledger's sums: first summed up here, so that a batch of a thousand rows
+//! costs some dozen statements.
 //!
 //! Groups are written in their order, so that two writers never wait for each other.
 
