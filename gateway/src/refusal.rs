@@ -10,17 +10,9 @@ use std::time::Duration;
 use weir_wire::endpoint::Endpoint;
 
 use crate::exchange::Outcome;
-use crate::identity::api_key::KeyFault;
-use crate::identity::credential::{CredentialFault, PresentedFault};
-use crate::identity::directory::DirectoryFault;
 use crate::identity::dpop::DpopFault;
-use crate::identity::keyring::IdentityFault;
 use crate::identity::scope::OutOfScope;
-use crate::identity::token::TokenFault;
-use crate::limits::counter::NotGranted;
 use crate::limits::{LimitExceeded, LimitKind};
-use crate::policy::Denied;
-use crate::policy::decision_log::LogIsFull;
 
 /// Why Weir ends a call without (the rest of) a reply.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
