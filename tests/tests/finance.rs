@@ -37,7 +37,7 @@ async fn scene() -> Scene {
         })
         .await;
     }
-    scene.gateway.usage().await;
+    scene.gateway.usage_rows(3).await;
     scene
 }
 

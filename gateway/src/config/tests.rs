@@ -35,9 +35,15 @@ fn folder() -> tempfile::TempDir {
     for inner in ["tls", "secrets", "models", "policies", "admin_policy"] {
         std::fs::create_dir(path.join(inner)).unwrap();
     }
-    for name in
-        ["model.gguf", "models/smollm2.gguf", "weir-engine", "prices.json", "upstream-ca.pem", "policy_data.yaml"]
-    {
+    for name in [
+        "model.gguf",
+        "models/smollm2.gguf",
+        "weir-engine",
+        "prices.json",
+        "upstream-ca.pem",
+        "policy_data.yaml",
+        "redis_ca.pem",
+    ] {
         std::fs::write(path.join(name), "x").unwrap();
     }
     for name in ["tls/cert.pem", "tls/clients.pem", "tls/ldap-ca.pem"] {
@@ -49,6 +55,7 @@ fn folder() -> tempfile::TempDir {
     for name in [
         "pepper",
         "admin_token",
+        "redis_url",
         "cloud_key",
         "master_key",
         "idp_secret",

@@ -32,7 +32,10 @@ fn counts(endpoint: Endpoint, raw: &[u8]) -> Option<Usage> {
         }
         Endpoint::Embeddings | Endpoint::Rerank | Endpoint::Models => {
             let usage: Read = serde_json::from_slice(raw).ok()?;
-            let tokens = usage.prompt_tokens.or(usage.total_tokens).or(usage.billed_units?.input_tokens)?;
+            let tokens = usage
+                .prompt_tokens
+                .or(usage.total_tokens)
+                .or(usage.billed_units.and_then(|billed| billed.input_tokens))?;
             Some(Usage::new(tokens, 0))
         }
     }

@@ -222,7 +222,7 @@ impl Sim<'_> {
             return Err(format!("too large or not: {exceeded:?} {full:?}"));
         }
         // Where a clock goes ahead, others have been before it.
-        let is_last = self.model.calls.iter().all(|call| call.ask.born_ms <= ask.born_ms);
+        let is_last = self.model.is_last(ask.born_ms);
         let Some(wait) = exceeded.retry_after.filter(|_| is_last) else { return Ok(()) };
         let later = ask.born_ms + u64::try_from(wait.as_millis()).unwrap();
         match self.model.full(&ask.budgets, later, Wants::Grow) {

@@ -98,7 +98,13 @@ impl Model {
         (call.used, call.life) = (used, Life::Settled);
     }
 
-    /// Used before.
+    /// Whether nobody was born after this moment.
+    pub fn is_last(&self, born_ms: u64) -> bool {
+        let calls = self.calls.iter().map(|call| call.ask.born_ms);
+        calls.chain(self.past.iter().map(|(_, at_ms, _)| *at_ms)).all(|at_ms| at_ms <= born_ms)
+    }
+
+    /// Uses that the book knows of.
     pub fn past(&mut self, line: &Line, at_ms: u64, used: u64) {
         self.past.push((Arc::clone(&line.id), at_ms, used));
     }
