@@ -390,12 +390,10 @@ async fn answered(
 ) -> Step {
     let status = reply.head().map_or(0, |head| head.status.as_u16());
     books.replied(status);
-    let class = match status::classify(status, reply.head()) {
-        // Of a stored response it says that it is not there; of a model, that Weir's configuration is wrong.
-        status::Class::Account if status == 404 && talk.envelope.endpoint.is_about_stored() => {
-            status::Class::CallerFault
-        }
-        class => class,
+    // Of a stored response a 404 says that it is not there; of a model, that Weir's configuration is wrong.
+    let class = match status == 404 && talk.envelope.endpoint.is_about_stored() {
+        true => status::Class::CallerFault,
+        false => status::classify(status, reply.head()),
     };
     let passed = match class {
         status::Class::Success => {

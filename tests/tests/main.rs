@@ -14,6 +14,7 @@ mod admin;
 mod authz_table;
 mod bad_input;
 mod bad_start;
+mod budgets;
 mod bundles;
 mod certificates;
 mod crash;

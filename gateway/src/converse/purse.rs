@@ -17,7 +17,7 @@ use crate::identity::Subject;
 use crate::limits::counter::NotGranted;
 use crate::limits::estimate::{Estimate, dearest};
 use crate::limits::quantity::Amounts;
-use crate::limits::{Asked, HOLD_TTL, Limits, Renewer, Reservation};
+use crate::limits::{Asked, Limits, Renewer, Reservation};
 use crate::providers::control;
 use crate::refusal::Refusal;
 use crate::telemetry::metric;
@@ -26,6 +26,8 @@ use crate::world::World;
 /// Completion tokens of one slice: some seconds of a reply. A smaller one asks shared counters more often, a larger one
 /// keeps more of a scarce budget from others.
 pub const SLICE_TOKENS: u64 = 256;
+/// Pause between two renewals of a hold: two may be missed before it is over.
+const RENEWED: Duration = Duration::from_secs(10);
 /// Longest wait for the engine to take a larger allowance; it answers between two steps.
 const ALLOWANCE_WAIT: Duration = Duration::from_secs(2);
 
@@ -131,10 +133,7 @@ pub(super) async fn cover_failed(books: &mut Books) -> Result<(), Refusal> {
 /// A reply of the own engine that ended at its last allowance was ended by a budget.
 pub(super) fn ended(books: &Books, end: End) -> End {
     let reason = books.live.as_ref().and_then(|live| live.meter.finish_reason.as_deref());
-    match end {
-        End::Completed if reason == Some(BUDGET_EXHAUSTED) => End::Exhausted,
-        other => other,
-    }
+    if matches!(end, End::Completed) && reason == Some(BUDGET_EXHAUSTED) { End::Exhausted } else { end }
 }
 
 /// Does the work and keeps the hold from expiring meanwhile.
@@ -145,7 +144,7 @@ pub(super) async fn renewing<T>(renewer: Option<Renewer>, work: impl Future<Outp
         tokio::select! {
             biased;
             done = &mut work => return done,
-            () = sleep(HOLD_TTL / 3) => {}
+            () = sleep(RENEWED) => {}
         }
         // A reply whose end is being written has settled its hold already; what can't be renewed now is tried again.
         if let Err(why) = renewer.renew().await {
@@ -177,9 +176,21 @@ impl Purse {
         used.saturating_add(ahead) >= self.covered
     }
 
+    /// By a slice, or by a part of one where a budget has no more: it is used to its last token.
     async fn grow(&mut self, talk: &Talk<'_>, books: &mut Books) -> Result<(), NotGranted> {
+        let mut refused = Ok(());
+        for tokens in [SLICE_TOKENS, 64, 16, 4, 1] {
+            refused = self.grow_by(tokens, talk, books).await;
+            if !matches!(refused, Err(NotGranted::Exceeded(_))) {
+                break;
+            }
+        }
+        refused
+    }
+
+    async fn grow_by(&mut self, tokens: u64, talk: &Talk<'_>, books: &mut Books) -> Result<(), NotGranted> {
         let Some(reservation) = books.reservation.as_mut() else { return Ok(()) };
-        let next = self.covered.saturating_add(SLICE_TOKENS).min(self.most);
+        let next = self.covered.saturating_add(tokens).min(self.most);
         let price = |output| dearest(&talk.world.prices, talk.order, self.input, output);
         let more = Amounts {
             requests: 0,

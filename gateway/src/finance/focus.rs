@@ -2,7 +2,8 @@
 //! and 1.4, with what it has no column for in columns of our own (`x_`).
 //!
 //! One row is one day (UTC) of one key, model, deployment and tier, as the ledger's sums keep it. The platform bills
-//! its tenants, so that it is provider and invoice issuer; who made the model is the publisher and host. Unit prices are
+//! its tenants, so that it is provider and invoice issuer; who made the model is the publisher and host. Unit prices
+//! are
 //! left out: a row adds up several prices (prompt, cache, completion), and `x_Tokens` has the counts of each. Start at
 //! [`COLUMNS`]; [`sink`] writes rows as CSV and Parquet.
 

@@ -113,8 +113,10 @@ mod tests {
     const DAY: u64 = 86_400_000;
 
     fn days(costs: &[i64]) -> Vec<Day> {
-        let day =
-            |(at, nano): (u64, &i64)| Day { span: Span { from_ms: at * DAY, to_ms: (at + 1) * DAY }, nano: *nano };
+        let day = |(at, nano): (u64, &i64)| Day {
+            span: Span { from_ms: at.saturating_mul(DAY), to_ms: at.saturating_add(1).saturating_mul(DAY) },
+            nano: *nano,
+        };
         (0_u64..).zip(costs).map(day).collect()
     }
 

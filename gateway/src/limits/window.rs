@@ -92,7 +92,7 @@ impl Window {
 /// A length of time in its largest whole unit.
 fn length(ms: u64) -> String {
     let units = [("day", 24 * HOUR_MS), ("hour", HOUR_MS), ("minute", 60_000), ("second", 1_000), ("ms", 1)];
-    let fits = units.into_iter().find(|(_, unit)| ms >= *unit && ms % unit == 0);
+    let fits = units.into_iter().find(|(_, unit)| ms >= *unit && ms.is_multiple_of(*unit));
     match fits {
         Some((name, unit)) if unit == ms => name.to_owned(),
         Some((name @ "ms", _)) => format!("{ms} {name}"),

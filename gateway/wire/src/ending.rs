@@ -47,7 +47,7 @@ impl Ending<'_> {
             let mut chunk = json!({"object": object, "choices": choices});
             for name in ["id", "created", "model"] {
                 if let Some(value) = first.get(name) {
-                    chunk[name] = value.clone();
+                    set(&mut chunk, name, value.clone());
                 }
             }
             chunk
@@ -55,11 +55,12 @@ impl Ending<'_> {
         let mut out = event(None, &chunk((0..self.choices).map(choice).collect()));
         if self.wants_usage {
             let mut usage = chunk(Vec::new());
-            usage["usage"] = json!({
+            let counts = json!({
                 "prompt_tokens": self.input_tokens,
                 "completion_tokens": self.output_tokens,
                 "total_tokens": self.input_tokens.saturating_add(self.output_tokens),
             });
+            set(&mut usage, "usage", counts);
             out.extend(event(None, &usage));
         }
         out.extend(encode_event(None, b"[DONE]"));
@@ -90,11 +91,17 @@ impl Ending<'_> {
         });
         for name in ["id", "created_at", "model", "output"] {
             if let Some(value) = first.get("response").and_then(|response| response.get(name)) {
-                response[name] = value.clone();
+                set(&mut response, name, value.clone());
             }
         }
         let done = json!({"type": "response.incomplete", "sequence_number": self.passed, "response": response});
         event(Some("response.incomplete"), &done)
+    }
+}
+
+fn set(object: &mut Value, name: &str, value: Value) {
+    if let Some(members) = object.as_object_mut() {
+        members.insert(name.to_owned(), value);
     }
 }
 

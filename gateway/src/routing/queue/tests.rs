@@ -19,13 +19,12 @@ async fn a_wait_ends_with_a_place_or_with_a_true_hint() {
     let short = QueueRule { wait_max: Duration::from_millis(50), ..RULE };
     let refused = queue.enter(&claim("b"), &short).await.unwrap_err();
     assert!(refused.retry_after >= Duration::from_secs(1));
-    let waits = tokio::spawn({
-        let queue = Arc::clone(&queue);
-        async move { queue.enter(&claim("b"), &RULE).await.is_ok() }
-    });
+    let mut waits = JoinSet::new();
+    let waiting = Arc::clone(&queue);
+    waits.spawn(async move { waiting.enter(&claim("b"), &RULE).await.is_ok() });
     tokio::task::yield_now().await;
     drop(one);
-    assert!(waits.await.unwrap());
+    assert!(waits.join_next().await.unwrap().unwrap());
     assert!(queue.is_free(&RULE), "the place of a call that ended is free again");
 }
 
