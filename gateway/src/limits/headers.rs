@@ -1,7 +1,8 @@
-//! How limits look to a client: OpenAI's `x-ratelimit-*` headers and `retry-after`. Pure.
+//! How limits look to a client: OpenAI's `x-ratelimit-*` headers, the IETF's fields, and `retry-after`. Pure.
 
 use std::time::Duration;
 
+use super::window::Window;
 use super::{LimitExceeded, LimitKind, Standing};
 
 /// One response header.
@@ -20,7 +21,34 @@ pub fn quota(requests: Option<&Standing>, tokens: Option<&Standing>) -> Vec<Head
         headers.push(("x-ratelimit-remaining-tokens", standing.remaining.to_string()));
         headers.push(("x-ratelimit-reset-tokens", reset(standing.reset)));
     }
+    headers.extend(fields(requests, tokens));
     headers
+}
+
+/// The `RateLimit-Policy` and `RateLimit` fields of draft-ietf-httpapi-ratelimit-headers-11: of each quota how much
+/// there is in how many seconds, how much is left, and in how many seconds all of it is there again.
+fn fields(requests: Option<&Standing>, tokens: Option<&Standing>) -> Vec<Header> {
+    let quotas = [("requests", requests, ""), ("tokens", tokens, ";qu=\"tokens\"")];
+    let (mut policies, mut states) = (Vec::new(), Vec::new());
+    for (name, standing, unit) in quotas {
+        let Some(standing) = standing else { continue };
+        let window = match standing.window {
+            Window::Rate { ms } | Window::Rolling { ms } => format!(";w={}", ms.div_ceil(1_000)),
+            // A day or a month has no one length.
+            Window::Calendar { .. } | Window::Total | Window::Now => String::new(),
+        };
+        policies.push(format!("\"{name}\";q={}{window}{unit}", standing.limit));
+        // What never comes back has no time.
+        let wait = match standing.reset {
+            Duration::MAX => String::new(),
+            reset => format!(";t={}", ms_up(reset).div_ceil(1_000)),
+        };
+        states.push(format!("\"{name}\";r={}{wait}", standing.remaining));
+    }
+    if policies.is_empty() {
+        return Vec::new();
+    }
+    vec![("ratelimit-policy", policies.join(", ")), ("ratelimit", states.join(", "))]
 }
 
 /// Headers of a refusal: the level that refused, and the wait where one helps.
@@ -72,7 +100,6 @@ fn ms_up(wait: Duration) -> u128 {
 mod tests {
     use super::*;
     use crate::limits::quantity::Quantity;
-    use crate::limits::window::Window;
 
     #[test]
     fn durations_are_written_as_openai_writes_them() {
@@ -132,6 +159,8 @@ mod tests {
             ("x-ratelimit-limit-requests", "60"),
             ("x-ratelimit-remaining-requests", "0"),
             ("x-ratelimit-reset-requests", "1m0s"),
+            ("ratelimit-policy", "\"requests\";q=60;w=60"),
+            ("ratelimit", "\"requests\";r=0;t=60"),
             ("retry-after", "1"),
             ("retry-after-ms", "500"),
         ];
