@@ -1,7 +1,8 @@
 //! The bytes on the wire: what clients, gateway, engine and tests exchange, read and written the same way by all.
 //!
 //! Owns the JSON scanner, the envelope of a call, the request, response and error shapes of OpenAI's and Anthropic's
-//! endpoints, and server-sent events. Refuses what two readers could read differently: duplicate members, case variants, conflicting fields.
+//! endpoints, and server-sent events. Refuses what two readers could read differently: duplicate members, case variants,
+//! conflicting fields.
 //! Knows no sockets, clocks or tenants. Start at [`envelope`], which is what the gateway does with each request.
 
 pub mod chat;
