@@ -15,7 +15,7 @@ use super::calendar::{self, TooMany};
 use super::forecast::{Day, Forecast, HISTORY_DAYS, forecast};
 use crate::config::settings::TenantRule;
 use crate::limits::quantity::Quantity;
-use crate::limits::rule::{Each, RuleSettings};
+use crate::limits::rule::{Each, RuleSettings, counts_model};
 use crate::limits::window::{CalendarUnit, Span, Window};
 use crate::store::rollup::{Column, RollupFilter};
 use crate::store::{Store, StoreError};
@@ -223,7 +223,7 @@ async fn parts(
     }
     for sum in store.rollups(&columns, &spans, &filter).await? {
         let [tenant, key, model] = sum.columns.as_slice() else { continue };
-        if !rule.rule.models.is_empty() && !rule.rule.models.iter().any(|pattern| fits(pattern, model)) {
+        if !counts_model(&rule.rule.models, model) {
             continue;
         }
         let of = sums.entry(part(rule.rule.each, tenant, key, model)).or_insert_with(|| vec![0; spans.len()]);
@@ -241,11 +241,6 @@ fn part(each: Each, tenant: &str, key: &str, model: &str) -> String {
     let parts = [(each.user, tenant), (each.key, key), (each.model, model)];
     let parts: Vec<&str> = parts.into_iter().filter(|(is, _)| *is).map(|(_, value)| value).collect();
     parts.join(" ")
-}
-
-/// Whether a model is named, or begins as a pattern that ends in `*`.
-fn fits(pattern: &str, model: &str) -> bool {
-    pattern.strip_suffix('*').map_or(pattern == model, |begin| model.starts_with(begin))
 }
 
 /// `nano` are the days' sums, and behind them the window's.

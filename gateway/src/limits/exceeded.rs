@@ -111,7 +111,7 @@ impl LimitExceeded {
 
     /// Whether it is a budget, which is used up, and not a rate, which drains.
     pub fn is_budget(&self) -> bool {
-        matches!(self.window, Some(Window::Calendar { .. } | Window::Rolling { .. } | Window::Total))
+        self.window.as_ref().is_some_and(Window::is_budget)
     }
 
     /// The limit in words: `60 requests per minute`, `12.5 dollars per month (UTC)`.

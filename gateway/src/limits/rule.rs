@@ -42,12 +42,19 @@ pub struct Each {
     pub endpoint: bool,
 }
 
+/// Whether a limit for these models counts calls for this one: it is named, or begins as a pattern that ends in `*`.
+/// Without any, all count.
+pub fn counts_model(patterns: &[Arc<str>], model: &str) -> bool {
+    let fits = |pattern: &Arc<str>| match pattern.strip_suffix('*') {
+        Some(beginning) => model.starts_with(beginning),
+        None => **pattern == *model,
+    };
+    patterns.is_empty() || patterns.iter().any(fits)
+}
+
 impl RuleSettings {
     /// Whether it is a budget: an amount that is held in slices and given back by a calendar, not by the minute.
     pub fn is_budget(&self) -> bool {
-        match self.window {
-            Window::Calendar { .. } | Window::Rolling { .. } | Window::Total => true,
-            Window::Rate { .. } | Window::Now => false,
-        }
+        self.window.is_budget()
     }
 }

@@ -9,6 +9,7 @@ use super::rollup::{Column, RollupFilter};
 use super::{Store, StoreError, to_sql};
 use crate::limits::counter::{Line, NotGranted, Spent};
 use crate::limits::quantity::Quantity;
+use crate::limits::rule::counts_model;
 use crate::limits::window::Span;
 use crate::store::usage::UsageSum;
 
@@ -42,7 +43,7 @@ impl Store {
         let mut used = 0_u64;
         for rolled in self.rollups(&[Column::Model], &[span], &filter).await? {
             let model = rolled.columns.first().map_or("", String::as_str);
-            if fits(line, model) {
+            if counts_model(&line.scope.models, model) {
                 used = used.saturating_add(count(line.quantity, &rolled.sums));
             }
         }
@@ -58,7 +59,8 @@ impl Store {
             let name = Endpoint::ALL.into_iter().find(|known| known.path() == path).map_or("", Endpoint::name);
             line.scope.endpoints.is_empty() || line.scope.endpoints.iter().any(|endpoint| **endpoint == *name)
         };
-        let meant = parts.iter().filter(|part| fits(line, &part.model) && is_meant(&part.endpoint));
+        let meant =
+            parts.iter().filter(|part| counts_model(&line.scope.models, &part.model) && is_meant(&part.endpoint));
         Ok(meant.fold(0, |used, part| used.saturating_add(count(line.quantity, &part.sums))))
     }
 }
@@ -79,15 +81,6 @@ fn part<R: Cells>(row: &R) -> Result<Part, StoreError> {
         ..UsageSum::default()
     };
     Ok(Part { model: row.text(0)?, endpoint: row.text(1)?, sums })
-}
-
-/// Whether a model is one of the line's.
-fn fits(line: &Line, model: &str) -> bool {
-    let one = |pattern: &std::sync::Arc<str>| match pattern.strip_suffix('*') {
-        Some(beginning) => model.starts_with(beginning),
-        None => **pattern == *model,
-    };
-    line.scope.models.is_empty() || line.scope.models.iter().any(one)
 }
 
 fn count(quantity: Quantity, sums: &UsageSum) -> u64 {

@@ -10,7 +10,7 @@ use crate::limits::MINUTE_MS;
 use crate::limits::counter::{Line, Outage, Scope};
 use crate::limits::quantity::Quantity;
 use crate::limits::reservation::Asked;
-use crate::limits::rule::RuleSettings;
+use crate::limits::rule::{RuleSettings, counts_model};
 use crate::limits::window::Window;
 
 /// Everything that lines depend on.
@@ -124,11 +124,7 @@ fn short_forms(plan: &Plan, level: &Level, is_shared: bool) -> Vec<Line> {
 
 /// Whether the rule counts this call.
 fn applies(rule: &RuleSettings, asked: &Asked<'_>) -> bool {
-    let fits = |pattern: &Arc<str>| match pattern.strip_suffix('*') {
-        Some(prefix) => asked.model.starts_with(prefix),
-        None => asked.model == &**pattern,
-    };
-    (rule.models.is_empty() || rule.models.iter().any(fits))
+    counts_model(&rule.models, asked.model)
         && (rule.endpoints.is_empty() || rule.endpoints.iter().any(|endpoint| **endpoint == *asked.endpoint))
 }
 
