@@ -7,7 +7,6 @@ pub mod filter;
 pub mod inflate;
 mod last_words;
 pub mod purse;
-pub mod report;
 pub mod status;
 pub mod stream;
 pub mod vigil;
@@ -21,7 +20,7 @@ use weir_wire::envelope::{CapName, Edits, Envelope};
 
 use crate::clock;
 use crate::config::settings::{DeploymentRule, Provider, Secret};
-use crate::exchange::{Books, CallId, Live, Outcome};
+use crate::exchange::{Books, CallId, Live, Outcome, Whose};
 use crate::identity::Subject;
 use crate::journal::Opening;
 use crate::limits::Reservation;
@@ -35,6 +34,7 @@ use crate::routing::stored::Place;
 use crate::running::Running;
 use crate::telemetry::metric;
 use crate::usage::meter::{Held, Meter};
+use crate::usage::report::Shape;
 use crate::usage::tokens::Family;
 use crate::usage::tokens::pool::Counted;
 use crate::world::World;
@@ -206,7 +206,8 @@ async fn attempt(
     if let Err(refusal) = open(talk, books, deployment, number).await {
         return Step::Over(End::Refused(refusal));
     }
-    books.begin(Live::new(deployment.clone(), number, talk.held, meter(talk, deployment), clock::instant()));
+    let whose = Whose { tenant: talk.subject.tenant.clone(), at_ms: talk.born_ms };
+    books.begin(Live::new(deployment.clone(), number, talk.held, meter(talk, deployment), whose, clock::instant()));
     let own = match tenant_key(talk, deployment) {
         Ok(own) => own,
         Err(why) => return unanswered(talk, books, deployment, CallFault::before(why)),
@@ -290,11 +291,11 @@ fn tenant_key(talk: &Talk<'_>, deployment: &DeploymentRule) -> Result<Option<Sec
 fn meter(talk: &Talk<'_>, deployment: &DeploymentRule) -> Meter {
     let (envelope, family) = (talk.envelope, Family::of(&deployment.model));
     let template = match envelope.endpoint {
-        Endpoint::ChatCompletions => u64::try_from(envelope.prompt_items).unwrap_or(0).saturating_add(TEMPLATE_TOKENS),
-        Endpoint::Messages | Endpoint::CountTokens | Endpoint::Responses => {
+        Endpoint::ChatCompletions | Endpoint::Messages | Endpoint::Responses => {
             u64::try_from(envelope.prompt_items).unwrap_or(0).saturating_add(TEMPLATE_TOKENS)
         }
         Endpoint::Completions
+        | Endpoint::CountTokens
         | Endpoint::ReadResponse
         | Endpoint::ResponseItems
         | Endpoint::DeleteResponse
@@ -302,8 +303,20 @@ fn meter(talk: &Talk<'_>, deployment: &DeploymentRule) -> Meter {
         | Endpoint::Rerank
         | Endpoint::Models => 0,
     };
+    // OpenAI's older shape is told by its names, and so is whatever else its imitators send.
+    let shape = match envelope.endpoint {
+        Endpoint::Messages | Endpoint::CountTokens => Some(Shape::Anthropic),
+        Endpoint::Responses | Endpoint::ReadResponse | Endpoint::ResponseItems | Endpoint::DeleteResponse => {
+            Some(Shape::OpenAiResponses)
+        }
+        Endpoint::ChatCompletions
+        | Endpoint::Completions
+        | Endpoint::Embeddings
+        | Endpoint::Rerank
+        | Endpoint::Models => None,
+    };
     let prompt = talk.counted.likely(family).saturating_add(template);
-    Meter::of(family, envelope.choices.max(envelope.best_of.unwrap_or(1)), prompt)
+    Meter::of(family, envelope.choices.max(envelope.best_of.unwrap_or(1)), prompt, shape)
 }
 
 /// What Weir itself sets in the client's bytes.

@@ -11,8 +11,8 @@ use weir_wire::fault::Endpoint;
 use crate::clock;
 use crate::config::settings::{DeploymentRule, Provider};
 use crate::converse::purse::Purse;
-use crate::identity::KeyId;
 use crate::identity::keyring::Identified;
+use crate::identity::{KeyId, TenantPath};
 use crate::journal::JournalPermit;
 use crate::limits::quantity::Amounts;
 use crate::limits::{Reservation, Slot};
@@ -23,8 +23,9 @@ use crate::refusal::Refusal;
 use crate::running::{InFlight, Running};
 use crate::settle;
 use crate::usage::bill::{Bill, Pricing};
+use crate::usage::buckets::Tier;
 use crate::usage::meter::{Held, Meter, Reading};
-use crate::usage::price::Cost;
+use crate::usage::price::{Basis, Cost, PriceOf};
 use crate::world::World;
 
 /// A call's id, UUIDv7: the idempotency key of everything written about it.
@@ -290,14 +291,63 @@ pub struct Live {
     /// The upstream's status; 0 before its reply.
     pub status: u16,
     held: Held,
+    whose: Whose,
     /// False once it is known that the upstream did no work.
     worked: bool,
 }
 
+/// Whose prices apply to an attempt.
+#[derive(Debug, Clone)]
+pub struct Whose {
+    /// Who pays.
+    pub tenant: TenantPath,
+    /// Unix milliseconds at the call's birth: a price that changes meanwhile changes nothing for it.
+    pub at_ms: u64,
+}
+
 impl Live {
     /// An attempt that is about to be sent.
-    pub fn new(deployment: Arc<DeploymentRule>, number: u16, held: Held, meter: Meter, now: Instant) -> Self {
-        Self { deployment, number, started: now, meter, first_token: None, status: 0, held, worked: true }
+    pub fn new(
+        deployment: Arc<DeploymentRule>,
+        number: u16,
+        held: Held,
+        meter: Meter,
+        whose: Whose,
+        now: Instant,
+    ) -> Self {
+        Self { deployment, number, started: now, meter, first_token: None, status: 0, held, whose, worked: true }
+    }
+
+    /// What `reading` costs and by what; none where no work was done.
+    fn priced(&self, world: &World, reading: &Reading) -> Option<(Cost, Pricing)> {
+        if reading.source == UsageSource::None {
+            return None;
+        }
+        let rule = &self.deployment;
+        let of = PriceOf {
+            region: rule.region.as_deref(),
+            tier: reading.tier.unwrap_or_default(),
+            tenant: Some(self.whose.tenant.as_str()),
+            ..PriceOf::new(&rule.price_provider, &rule.model, self.whose.at_ms)
+        };
+        let cost = world.prices.price(&of, &reading.buckets);
+        if let Ok(cost) = cost {
+            let pricing = match cost.basis {
+                Basis::Ceiling => Pricing::Ceiling,
+                Basis::Priced if reading.is_inconsistent => Pricing::Inconsistent,
+                Basis::Priced => Pricing::Priced,
+            };
+            return Some((cost, pricing));
+        }
+        // A tier or a kind of unit without a price is never free: its tokens, or those held, cost the dearest there is.
+        let text = PriceOf { tier: Tier::Standard, ..of };
+        let (input, output) = match (reading.input, reading.output) {
+            (0, 0) => (self.held.input, self.held.output),
+            stated => stated,
+        };
+        let dearest = world.prices.hold(&text, input, output);
+        let dearest = dearest.or_else(|_| world.prices.hold_text(&text, input, output)).ok()?;
+        Some((dearest, Pricing::Ceiling))
     }
 
     /// The row of the attempt if it ended now, priced by `world`.
@@ -308,13 +358,9 @@ impl Live {
             Provider::OpenAi | Provider::Anthropic => UsageSource::Provider,
         };
         let reading = if self.worked { self.meter.reading(self.held, reported) } else { Reading::NONE };
-        let price = match reading.source {
-            UsageSource::None => None,
-            UsageSource::Exact | UsageSource::Provider | UsageSource::Estimated => {
-                world.prices.cost(&rule.price_provider, &rule.model, reading.input, reading.output).ok()
-            }
-        };
-        let bill = bill(&reading, rule, price.as_ref());
+        let priced = self.priced(world, &reading);
+        let bill = bill(&reading, rule, priced.as_ref());
+        let price = priced.map(|(cost, _)| cost);
         let since = |from: Instant, to: Instant| {
             u32::try_from(to.saturating_duration_since(from).as_millis()).unwrap_or(u32::MAX)
         };
@@ -390,6 +436,7 @@ impl Books {
             self.attempts.push(live.attempt(world, outcome, reason));
         }
     }
+
     /// Gives the place and the held tokens back, at what is used so far. Done just before the last bytes of a reply, so
     /// that a caller's next call never meets this one; what was given back is not given twice.
     pub fn set_free(&mut self) {
@@ -406,16 +453,13 @@ impl Books {
 }
 
 /// What the reading is charged by.
-fn bill(reading: &Reading, rule: &DeploymentRule, cost: Option<&Cost>) -> Bill {
-    let counts = [("input_text", reading.input), ("output_text", reading.output)];
+fn bill(reading: &Reading, rule: &DeploymentRule, priced: Option<&(Cost, Pricing)>) -> Bill {
     Bill {
-        buckets: counts.into_iter().filter(|(_, n)| *n > 0).map(|(name, n)| (Arc::from(name), n)).collect(),
-        pricing: match cost {
-            None => Pricing::None,
-            Some(cost) if cost.version.ends_with("+ceiling") => Pricing::Ceiling,
-            Some(_) => Pricing::Priced,
-        },
-        list_nano: cost.map_or(0, |cost| cost.nano),
+        tier: reading.tier.unwrap_or_default().name().into(),
+        buckets: reading.buckets.used().map(|(bucket, amount)| (bucket.name().into(), amount)).collect(),
+        pricing: priced.map_or(Pricing::None, |(_, pricing)| *pricing),
+        list_nano: priced.map_or(0, |(cost, _)| cost.list_nano),
+        provider_cost_nano: reading.provider_cost_nano,
         region: rule.region.clone(),
         ..Bill::default()
     }

@@ -7,6 +7,7 @@
 
 pub mod budget;
 mod cells;
+pub mod correction;
 pub mod directory;
 pub mod directory_group;
 pub(crate) mod either;

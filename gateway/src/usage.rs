@@ -11,4 +11,5 @@ pub mod meter;
 pub mod price;
 pub mod query;
 pub mod report;
+pub mod reprice;
 pub mod tokens;

@@ -207,6 +207,11 @@ async fn a_completion_cut_at_any_byte_is_in_the_ledger() {
     cut_everywhere(&["completions_prose"]).await;
 }
 
+#[tokio::test]
+async fn streams_of_named_events_cut_at_any_byte_are_in_the_ledger() {
+    cut_everywhere(&["responses_mixed", "messages_code"]).await;
+}
+
 /// The sums of the ledger and of the engine's own meters.
 async fn engine_sums(engine: &Engine, rows: &[Value]) -> [(u64, u64); 2] {
     let sum = |name: &str| rows.iter().map(|row| row[name].as_u64().unwrap()).sum::<u64>();

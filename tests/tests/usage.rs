@@ -133,3 +133,51 @@ async fn fr_rl_09_large_answers_count_whatever_their_pieces_and_content_type() {
     assert_eq!(statuses, [200, 200]);
     assert_eq!(scene.gateway.fetch(&request).await.status, 429, "the third of the minute");
 }
+
+/// Cached tokens lie inside the prompt's and thoughts inside the completion's: here each token is in one bucket.
+#[tokio::test]
+async fn a_rows_buckets_never_overlap_and_the_providers_own_cost_stands_beside_ours() {
+    let scene = Scene::new().await;
+    let mut answer: Value = serde_json::from_slice(&say::answer("said", 100, 50)).unwrap();
+    answer["usage"]["prompt_tokens_details"] = json!({"cached_tokens": 60});
+    answer["usage"]["completion_tokens_details"] = json!({"reasoning_tokens": 30});
+    answer["usage"]["cost"] = json!(0.000125);
+    scene.upstream.next(Script::json(200, answer.to_string()));
+    scene.gateway.fetch(&scene.whole()).await;
+    answer["usage"]["prompt_tokens_details"] = json!({"cached_tokens": 160});
+    scene.upstream.next(Script::json(200, answer.to_string()));
+    scene.gateway.fetch(&scene.whole()).await;
+    scene.gateway.usage_rows(2).await;
+    let done = scene.gateway.weir(&["usage", "rows"]).await;
+    let rows: Vec<Value> = done.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let sound = json!({"input_text": 40, "cache_read": 60, "output_text": 20, "reasoning": 30});
+    let odd = json!({"input_text": 100, "output_text": 50});
+    for (buckets, pricing) in [(sound, "priced"), (odd, "inconsistent")] {
+        let row = rows.iter().find(|row| row["buckets"] == buckets).unwrap_or_else(|| panic!("{buckets}: {rows:#?}"));
+        assert_eq!((row["pricing"].as_str(), row["provider_cost_nano"].as_i64()), (Some(pricing), Some(125_000)));
+        assert_eq!(numbers(row), (100, 50));
+    }
+
+    // A price that changes later changes no row: the difference is a row of its own, and is made once.
+    scene.gateway.write("later.yaml", LATER);
+    let book = scene.gateway.path("later.yaml");
+    let book = book.to_str().unwrap();
+    let reprice = async |more: &[&str]| {
+        let args = [&["usage", "reprice", "--json", "--prices", book][..], more].concat();
+        let done = scene.gateway.weir(&args).await;
+        assert_eq!(done.status, 0, "{}", done.stderr);
+        serde_json::from_str::<Value>(done.stdout.lines().last().unwrap()).unwrap()
+    };
+    let before = scene.gateway.ledger().await["total"]["cost_nano"].as_i64().unwrap();
+    let seen = reprice(&[]).await;
+    assert_eq!((seen["corrections"].as_u64(), seen["applied"].as_bool()), (Some(2), Some(false)), "{seen}");
+    assert_eq!(scene.gateway.ledger().await["total"]["cost_nano"].as_i64(), Some(before), "only looked at");
+    let made = reprice(&["--apply"]).await;
+    let total = scene.gateway.ledger().await["total"].clone();
+    assert_eq!(total["cost_nano"].as_i64().unwrap() - before, made["difference_nano"].as_i64().unwrap(), "{made}");
+    assert_eq!((total["corrections"].as_u64(), total["attempts"].as_u64()), (Some(2), Some(2)), "{total}");
+    assert_eq!(reprice(&["--apply"]).await["corrections"], 0, "once is enough");
+}
+
+const LATER: &str =
+    "version: later\nprices:\n  - {provider: openai, model: mock-1, input: '4 per 1M', output: '16 per 1M'}\n";

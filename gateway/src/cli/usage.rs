@@ -6,6 +6,7 @@ pub mod export;
 pub mod price;
 pub mod reconcile;
 pub mod report;
+mod reprice;
 mod rows;
 
 use std::io::Write;
@@ -24,6 +25,7 @@ use crate::finance::report::ReportError;
 use crate::store::sqlite::Create;
 use crate::store::{Store, StoreError};
 
+pub use reprice::RepriceArgs;
 pub use rows::RowsArgs;
 
 /// Arguments of `weir usage`.
@@ -41,6 +43,8 @@ pub enum UsageCommand {
     Report(report::ReportArgs),
     /// Print every row of the ledger as a line of JSON
     Rows(RowsArgs),
+    /// Hold rows against a price book; differences become corrections, no row is changed
+    Reprice(RepriceArgs),
     /// Say what calls cost
     Price(price::PriceArgs),
     /// What the configured budgets have left
@@ -119,6 +123,7 @@ pub async fn run(args: &UsageArgs, now_ms: u64, out: &mut (dyn Write + Send)) ->
     match &args.command {
         UsageCommand::Report(args) => report::run(args, now_ms, out).await,
         UsageCommand::Rows(args) => rows::run(args, now_ms, out).await,
+        UsageCommand::Reprice(args) => reprice::run(args, now_ms, out).await,
         UsageCommand::Price(args) => {
             let book = price::book(args.prices.as_deref())?;
             Ok(price::run(&book, now_ms, &mut std::io::stdin().lock(), out)?)

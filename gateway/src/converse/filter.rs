@@ -13,10 +13,11 @@ use weir_wire::sse::{Event, encode_event};
 use weir_wire::usage;
 
 use self::named::Names;
-use crate::usage::meter::Meter;
+use crate::usage::meter::{Meter, Word};
 
 static FINISH: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"finish_reason\""));
 static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
+static TIER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"service_tier\""));
 static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
 
 /// What the client asked to see of usage.
@@ -97,8 +98,11 @@ fn unnamed(event: &Event, wants: Wants, meter: &mut Meter) -> Verdict {
         meter.event(data);
         return Verdict::Answer(event.raw.clone());
     }
-    if let Some(report) = usage::find_usage(data) {
-        meter.report(&report);
+    if let Some(raw) = usage::find_raw(data) {
+        meter.report_raw(raw, Word::Count);
+        if let Some(tier) = service_tier(data) {
+            meter.served_as(tier);
+        }
         if usage::is_usage_only_chunk(data) {
             return match wants.usage {
                 true => Verdict::Answer(rewritten(event, usage::complete_usage_chunk(data))),
@@ -108,7 +112,7 @@ fn unnamed(event: &Event, wants: Wants, meter: &mut Meter) -> Verdict {
     }
     meter.event(data);
     // A client that asked for usage at the end expects `null` before it; any other expects no such member.
-    match wants.continuous || (wants.usage && usage::find_usage(data).is_none()) {
+    match wants.continuous || (wants.usage && usage::find_raw(data).is_none()) {
         true => Verdict::Answer(event.raw.clone()),
         false => Verdict::Answer(rewritten(event, usage::strip_usage(data))),
     }
@@ -146,6 +150,14 @@ pub fn finish_reason(data: &[u8]) -> Option<(Arc<str>, u32)> {
         count = count.saturating_add(1);
     }
     Some((last?, count))
+}
+
+/// The value of the first `"service_tier"` member that is a string: what the provider served, beside its usage.
+pub fn service_tier(data: &[u8]) -> Option<&str> {
+    let at = TIER.find(data)?;
+    let rest = data.get(at.saturating_add(TIER.needle().len())..)?.trim_ascii_start();
+    let text = rest.strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"\"")?;
+    std::str::from_utf8(text.get(..memchr::memchr(b'"', text)?)?).ok()
 }
 
 #[cfg(test)]

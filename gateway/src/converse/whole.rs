@@ -6,9 +6,9 @@ use bytes::{Bytes, BytesMut};
 use weir_wire::endpoint::Dialect;
 use weir_wire::reply::{self, Misfit};
 
+use super::filter::service_tier;
 use super::inflate::Inflate;
 use super::last_words::{self, Heard};
-use super::report::report;
 use super::{Client, End, Failed, Talk, Vigil, cut_end};
 use crate::bounds::REPLY_BYTES_MAX;
 use crate::clock;
@@ -16,6 +16,7 @@ use crate::config::settings::Secret;
 use crate::exchange::Books;
 use crate::providers::Reply;
 use crate::refusal::Refusal;
+use crate::usage::meter::Word;
 
 /// Passes a successful reply on.
 ///
@@ -56,7 +57,10 @@ fn account(talk: &Talk<'_>, body: &[u8], books: &mut Books) -> Result<(), Failed
     if let Some(live) = books.live.as_mut() {
         answer.id.iter().for_each(|id| talk.keep(id, &live.deployment));
         live.first_token = Some(clock::instant());
-        answer.usage.iter().for_each(|usage| report(endpoint, usage, &mut live.meter));
+        if let Some(usage) = answer.usage {
+            live.meter.report_raw(usage, Word::Count);
+            service_tier(body).into_iter().for_each(|tier| live.meter.served_as(tier));
+        }
         if endpoint.generates() {
             live.meter.event(body);
         }

@@ -110,10 +110,10 @@ fn cells<'a>(closing: &'a Closing, attempt: &'a Attempt) -> [Cell<'a>; COLUMNS.l
         Cell::Int(bill.provider_cost_nano),
         Cell::Shared(bill.arm.as_ref()),
         Cell::Int(bill.queue_ms.map(i64::from)),
-        Cell::Text("usage"),
+        Cell::Text(if bill.corrects.is_some() { "correction" } else { "usage" }),
         Cell::Text(bill.pricing.name()),
         Cell::Shared(bill.region.as_ref()),
-        Cell::Shared(None),
+        Cell::Shared(bill.corrects.as_ref()),
     ]
 }
 

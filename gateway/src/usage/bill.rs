@@ -54,6 +54,9 @@ pub struct Bill {
     pub arm: Option<Arc<str>>,
     /// Milliseconds that the call waited in front of its deployment.
     pub queue_ms: Option<u32>,
+    /// The id of the row that this one corrects; none for a row of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub corrects: Option<Arc<str>>,
 }
 
 impl Default for Bill {
@@ -67,6 +70,7 @@ impl Default for Bill {
             region: None,
             arm: None,
             queue_ms: None,
+            corrects: None,
         }
     }
 }

@@ -11,6 +11,13 @@ use crate::delta::Usage;
 use crate::fault::{ErrorBody, ErrorDetail};
 use crate::json::{self, Members, Span};
 
+/// The usage object that a chunk or an answer states, exactly as it was sent.
+pub fn find_raw(data: &[u8]) -> Option<&[u8]> {
+    let members = members_with(data, b"\"usage\"")?;
+    let value = members.get("usage")?.value.of(data);
+    value.starts_with(b"{").then_some(value)
+}
+
 /// The usage that a chunk or an answer states, where it does.
 pub fn find_usage(data: &[u8]) -> Option<Usage> {
     let members = members_with(data, b"\"usage\"")?;

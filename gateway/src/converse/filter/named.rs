@@ -3,24 +3,16 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
 use weir_wire::endpoint::Endpoint;
 use weir_wire::event::{Class, Named};
 use weir_wire::sse::Event;
 
 use super::Verdict;
-use crate::converse::report::report;
-use crate::usage::meter::Meter;
-
-/// Members of one usage object that are read; providers have about ten.
-const USAGE_MEMBERS_MAX: usize = 64;
+use crate::usage::meter::{Meter, Word};
 
 /// What is kept of a stream between its events.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    /// The usage reported so far. `message_start` states what was read, `message_delta` what was made and, on some
-    /// servers, what was read once more: the later word counts, member by member.
-    usage: Map<String, Value>,
     /// The answer's id, until it is taken.
     id: Option<Arc<str>>,
     has_id: bool,
@@ -44,10 +36,11 @@ impl Names {
             (self.id, self.has_id) = (Some(Arc::from(&**id)), true);
         }
         if let Some(raw) = read.usage {
-            self.add(raw);
             // The first count of what is made is no count yet: until a later one comes, the meter estimates.
-            if endpoint != Endpoint::Messages || read.finish_reason.is_some() || is_cumulative(event) {
-                report(endpoint, Value::Object(self.usage.clone()).to_string().as_bytes(), meter);
+            let is_count = endpoint != Endpoint::Messages || read.finish_reason.is_some() || is_cumulative(event);
+            meter.report_raw(raw, if is_count { Word::Count } else { Word::First });
+            if let Some(tier) = event.data.as_deref().and_then(super::service_tier) {
+                meter.served_as(tier);
             }
         }
         let raw = event.raw.clone();
@@ -61,12 +54,6 @@ impl Names {
             Class::Last => Verdict::Done(raw),
             Class::Error => Verdict::Error(raw),
         }
-    }
-
-    fn add(&mut self, raw: &[u8]) {
-        let Ok(Value::Object(members)) = serde_json::from_slice(raw) else { return };
-        let known = members.into_iter().filter(|(_, value)| !value.is_null()).take(USAGE_MEMBERS_MAX);
-        self.usage.extend(known);
     }
 }
 

@@ -85,6 +85,7 @@ impl<'a> Batch<'a> {
     /// Adds an attempt's row. A sum beyond 63 bits is refused when it is written.
     fn add(&mut self, closing: &'a Closing, attempt: &'a Attempt) {
         let bill = &attempt.bill;
+        let is_correction = bill.corrects.is_some();
         let columns = [
             closing.tenant.as_ref().map_or("", |tenant| tenant.as_str()),
             closing.key.as_ref().map_or("", |key| &*key.0),
@@ -95,8 +96,8 @@ impl<'a> Batch<'a> {
             &*bill.tier,
         ];
         let sums = [
-            i64::from(attempt.attempt == 0),
-            1,
+            i64::from(attempt.attempt == 0 && !is_correction),
+            i64::from(!is_correction),
             to_sql(attempt.input_tokens),
             to_sql(attempt.output_tokens),
             to_sql(bill.sum("cache_read")),
@@ -104,7 +105,7 @@ impl<'a> Batch<'a> {
             to_sql(bill.sum("reasoning")),
             i64::from(attempt.source == UsageSource::Estimated),
             i64::from(bill.pricing == Pricing::Inconsistent),
-            0,
+            i64::from(is_correction),
             bill.list_nano,
             attempt.cost_nano,
         ];
