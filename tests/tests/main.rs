@@ -56,6 +56,7 @@ mod scim;
 mod sdk;
 mod secrets;
 mod servers;
+mod shared_limits;
 mod shared_store;
 mod soak;
 mod stream;
