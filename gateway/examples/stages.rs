@@ -26,6 +26,7 @@ use weir::policy::{Input, Pushed};
 use weir::store::Store;
 use weir::store::sqlite::Create;
 use weir::usage::bill::Bill;
+use weir::usage::price::fare::Fare;
 use weir::usage::tokens::Family;
 use weir::usage::tokens::pool::Counted;
 use weir::world::World;
@@ -74,7 +75,7 @@ impl Stand {
     async fn new(config: &Path, data: &Path) -> Result<Self> {
         let world = World::build(config::load(config)?.settings, &Pushed::default(), 1)?;
         let model = world.settings.models.first().context("the configuration has no model")?.clone();
-        let candidates = world.candidates(&model, Endpoint::ChatCompletions)?;
+        let candidates = world.candidates(&model, Endpoint::ChatCompletions, Fare::new(&world.prices, "acme", clock::unix_ms()))?;
         let (keyring, key) = keys(&world, data).await?;
         let presented = api_key::parse(&key)?;
         let caller = keyring.identify(&presented, &world.peppers, &world.tenants, clock::unix_ms())?;
@@ -151,7 +152,8 @@ impl Stand {
     fn estimate(&self, envelope: &Envelope) -> Result<Estimate> {
         let families: Vec<Family> = self.candidates.iter().map(|rule| Family::of(&rule.model)).collect();
         let counted = Counted::now(envelope, &families);
-        Ok(estimate::estimate(envelope, &self.model, &self.candidates, &self.world.prices, &counted)?)
+        let fare = Fare::new(&self.world.prices, self.caller.subject.tenant.as_str(), clock::unix_ms());
+        Ok(estimate::estimate(envelope, &self.model, &self.candidates, fare, &counted)?)
     }
 
     /// One opening and one closing per call, with the usage row and the audit record that come of them.

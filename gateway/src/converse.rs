@@ -34,6 +34,7 @@ use crate::routing::stored::Place;
 use crate::running::Running;
 use crate::telemetry::metric;
 use crate::usage::meter::{Held, Meter};
+use crate::usage::price::fare::Fare;
 use crate::usage::report::Shape;
 use crate::usage::tokens::Family;
 use crate::usage::tokens::pool::Counted;
@@ -84,6 +85,18 @@ pub struct Talk<'a> {
 }
 
 impl Talk<'_> {
+    /// At which prices.
+    fn fare(&self) -> Fare<'_> {
+        let has_media = self.envelope.media_parts > 0;
+        Fare { has_media, ..Fare::new(&self.world.prices, self.subject.tenant.as_str(), self.born_ms) }
+    }
+
+    /// What is held for the next attempt.
+    fn held_now(&self, books: &Books) -> Held {
+        let covered = books.purse.as_ref().map_or(self.held.output, Purse::covered);
+        Held { output: covered, ..self.held }
+    }
+
     /// A response was made that the provider keeps: its tenant may come back to it.
     fn keep(&self, id: &str, deployment: &DeploymentRule) {
         let envelope = self.envelope;
@@ -207,7 +220,8 @@ async fn attempt(
         return Step::Over(End::Refused(refusal));
     }
     let whose = Whose { tenant: talk.subject.tenant.clone(), at_ms: talk.born_ms };
-    books.begin(Live::new(deployment.clone(), number, talk.held, meter(talk, deployment), whose, clock::instant()));
+    let held = talk.held_now(books);
+    books.begin(Live::new(deployment.clone(), number, held, meter(talk, deployment), whose, clock::instant()));
     let own = match tenant_key(talk, deployment) {
         Ok(own) => own,
         Err(why) => return unanswered(talk, books, deployment, CallFault::before(why)),
@@ -217,7 +231,7 @@ async fn attempt(
         credential: own.as_ref().or(deployment.api_key.as_ref()),
         endpoint: talk.envelope.endpoint,
         stream: talk.envelope.stream,
-        allowance: books.purse.as_ref().map_or(talk.held.output, Purse::covered),
+        allowance: held.output,
         output_tokens: talk.output_cap,
         traceparent: talk.traceparent,
         edition: talk.edition,
@@ -356,8 +370,8 @@ fn cap_name(talk: &Talk<'_>, deployment: &DeploymentRule) -> Option<CapName> {
 }
 
 async fn open(talk: &Talk<'_>, books: &mut Books, deployment: &DeploymentRule, number: u16) -> Result<(), Refusal> {
-    let held = talk.held;
-    let price = talk.world.prices.cost(&deployment.price_provider, &deployment.model, held.input, held.output);
+    let held = talk.held_now(books);
+    let nano = talk.fare().most(deployment, held.input, held.output).map_err(|_| Refusal::Unpriced)?;
     let opening = Opening {
         call: talk.call,
         attempt: number,
@@ -372,7 +386,7 @@ async fn open(talk: &Talk<'_>, books: &mut Books, deployment: &DeploymentRule, n
         held_input_tokens: held.input,
         held_output_tokens: held.output,
         end_user: talk.end_user.clone(),
-        held_nano: price.map_err(|_| Refusal::Unpriced)?.nano,
+        held_nano: i64::try_from(nano).unwrap_or(i64::MAX),
     };
     let journal = books.journal.as_mut().ok_or(Refusal::JournalUnavailable)?;
     journal.open(&opening).await.map_err(|_| Refusal::JournalUnavailable)

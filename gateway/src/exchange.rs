@@ -25,6 +25,7 @@ use crate::settle;
 use crate::usage::bill::{Bill, Pricing};
 use crate::usage::buckets::Tier;
 use crate::usage::meter::{Held, Meter, Reading};
+use crate::usage::price::fare::Fare;
 use crate::usage::price::{Basis, Cost, PriceOf};
 use crate::world::World;
 
@@ -318,18 +319,23 @@ impl Live {
         Self { deployment, number, started: now, meter, first_token: None, status: 0, held, whose, worked: true }
     }
 
+    /// So many completion tokens are held for it now.
+    pub fn cover(&mut self, output: u64) {
+        self.held.output = output;
+    }
+
+    /// What is held for it.
+    pub fn held(&self) -> Held {
+        self.held
+    }
+
     /// What `reading` costs and by what; none where no work was done.
     fn priced(&self, world: &World, reading: &Reading) -> Option<(Cost, Pricing)> {
         if reading.source == UsageSource::None {
             return None;
         }
-        let rule = &self.deployment;
-        let of = PriceOf {
-            region: rule.region.as_deref(),
-            tier: reading.tier.unwrap_or_default(),
-            tenant: Some(self.whose.tenant.as_str()),
-            ..PriceOf::new(&rule.price_provider, &rule.model, self.whose.at_ms)
-        };
+        let fare = Fare::new(&world.prices, self.whose.tenant.as_str(), self.whose.at_ms);
+        let of = fare.of(&self.deployment, reading.tier.unwrap_or_default());
         let cost = world.prices.price(&of, &reading.buckets);
         if let Ok(cost) = cost {
             let pricing = match cost.basis {

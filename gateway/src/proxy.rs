@@ -36,6 +36,7 @@ use crate::routing;
 use crate::running::Running;
 use crate::telemetry::metric;
 use crate::usage::end_user::pseudonym;
+use crate::usage::price::fare::Fare;
 use crate::usage::tokens::Family;
 use crate::world::World;
 use crate::{catalogue, clock, request, settle};
@@ -105,19 +106,21 @@ impl Gateway {
         // 9. Who could serve it; a name that nobody serves needs no decision.
         let world = x.world.clone();
         let model = world.model(&envelope.model).ok_or_else(|| unknown(&envelope))?;
-        let candidates = self.keepers(world.candidates(model, endpoint)?, &envelope, &caller)?;
+        let has_media = envelope.media_parts > 0;
+        let fare = Fare { has_media, ..Fare::new(&world.prices, caller.subject.tenant.as_str(), x.born_ms) };
+        let candidates = self.keepers(world.candidates(model, endpoint, fare)?, &envelope, &caller)?;
         // 10. What it may use at most, at the dearest candidate: policy may depend on it.
         let families: Vec<Family> = candidates.iter().map(|rule| Family::of(&rule.model)).collect();
         let counted = self.running.counting.count(&envelope, &families).await;
-        let estimate = estimate::estimate(&envelope, model, &candidates, &world.prices, &counted)?;
+        let estimate = estimate::estimate(&envelope, model, &candidates, fare, &counted)?;
         // 11. The decision: with everything known that a rule may ask for, and before anything is held for the call.
         let permit = decide(session, x, &caller, &envelope, &candidates, &estimate)?;
         // What it demands holds from here on: where the call may go, and how much it may say.
         let candidates = permitted(candidates, &permit)?;
-        let estimate = estimate.within(permit.obligations().max_tokens);
+        let estimate = estimate.within(permit.obligations().max_tokens, &candidates, fare);
         // 12. Tokens, on all levels of the tenant path at once: only for calls that are allowed.
         let asked = asked(x, &envelope);
-        let wish = Wish::new(&caller.subject, &asked, &estimate, &candidates, envelope.stream);
+        let wish = Wish::new(&caller.subject, &asked, &estimate, &candidates, fare, envelope.stream);
         let (reservation, purse) = purse::hold(&self.running.limits, &world, &wish).await?;
         x.fail_open.extend(reservation.degraded());
         (x.books.reservation, x.books.purse) = (Some(reservation), Some(purse));

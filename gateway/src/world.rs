@@ -24,6 +24,7 @@ use crate::policy::{self, Compiled, PolicyFault, Pushed, decision_log};
 use crate::refusal::Refusal;
 use crate::routing::fair::{Claim, Priority};
 use crate::tls::{self, TlsFault};
+use crate::usage::price::fare::Fare;
 use crate::usage::price::{BUILTIN, PriceBook, PriceError};
 
 /// Rules, never state.
@@ -154,13 +155,18 @@ impl World {
 impl World {
     /// The deployments of `model` that speak the endpoint and have a price: nothing is translated, and a call that
     /// can't be priced is not served.
-    pub fn candidates(&self, model: &ModelRule, endpoint: Endpoint) -> Result<Vec<Arc<DeploymentRule>>, Refusal> {
+    pub fn candidates(
+        &self,
+        model: &ModelRule,
+        endpoint: Endpoint,
+        fare: Fare<'_>,
+    ) -> Result<Vec<Arc<DeploymentRule>>, Refusal> {
         let speaks = |rule: &&Arc<DeploymentRule>| rule.endpoints.contains(&endpoint.spoken());
         let speaking: Vec<_> = model.deployments.iter().filter(speaks).cloned().collect();
         if speaking.is_empty() {
             return Err(Refusal::EndpointUnserved { model: model.name.clone(), endpoint });
         }
-        let priced = |rule: &Arc<DeploymentRule>| self.prices.cost(&rule.price_provider, &rule.model, 1, 1).is_ok();
+        let priced = |rule: &Arc<DeploymentRule>| fare.most(rule, 1, 1).is_ok();
         let priced: Vec<_> = speaking.into_iter().filter(priced).collect();
         if priced.is_empty() { Err(Refusal::Unpriced) } else { Ok(priced) }
     }

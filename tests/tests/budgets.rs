@@ -5,7 +5,7 @@ use e2e::config::Config;
 use e2e::engine::Engine;
 use e2e::gateway::{Gateway, outcome};
 use e2e::say;
-use e2e::upstream::{Script, Step};
+use e2e::upstream::{Script, Step, Upstream};
 use tokio::task::JoinSet;
 
 use crate::scene::Scene;
@@ -115,4 +115,68 @@ async fn the_own_engine_stops_at_the_very_token_that_a_budget_pays_for() {
     let used: u64 = rows.iter().map(|row| row["output_tokens"].as_u64().unwrap()).sum();
     assert_eq!(used, 700, "{rows:?}");
     assert!(rows.iter().all(|row| row["source"] == "exact" && outcome(row) == "budget_exhausted"), "{rows:?}");
+}
+
+/// A stream that may say 2,000 tokens against a budget of 600 for them, so that a slice is all that is held of it, and
+/// a provider that takes the request and says nothing.
+async fn silent() -> (Scene, Request) {
+    let (scene, secret) = scene("what: output_tokens, amount: 600, per: day").await;
+    scene.upstream.always(Script::stream().first(Step::Hold));
+    (scene, chat(&secret, true, 2_000))
+}
+
+#[tokio::test]
+async fn a_gateway_killed_before_a_streams_first_word_charges_the_slice_that_it_held() {
+    let (mut scene, request) = silent().await;
+    let sent = request.send(scene.gateway.address).await;
+    scene.upstream.request(0).await;
+    scene.gateway.kill().await;
+    drop(sent);
+    scene.gateway.spawn().await;
+    let row = scene.gateway.usage_rows(1).await.remove(0);
+    assert_eq!((outcome(&row), row["source"].as_str()), ("interrupted", Some("estimated")), "{row}");
+    assert_eq!(row["output_tokens"], 256, "{row}");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_before_the_first_word_pays_for_the_slice_that_was_held() {
+    let (scene, request) = silent().await;
+    let sent = request.send(scene.gateway.address).await;
+    scene.upstream.request(0).await;
+    sent.hang_up();
+    let row = scene.gateway.usage_rows(1).await.remove(0);
+    assert_eq!((outcome(&row), row["source"].as_str()), ("hung_up", Some("estimated")), "{row}");
+    assert_eq!(row["output_tokens"], 256, "{row}");
+}
+
+#[tokio::test]
+async fn what_a_failed_attempt_cost_is_held_once_however_many_rounds_follow() {
+    let (first, second, third) = (Upstream::start().await, Upstream::start().await, Upstream::start().await);
+    let waits = "timeouts: { connect_ms: 1000, first_byte_ms: 20000, idle_ms: 20000 }";
+    let full = format!("weight: 0, {waits}, queue: {{ slots: 1, wait_ms: 100 }}");
+    let config = Config::default()
+        .tenant("calm", "")
+        .tenant("bound", "limit_rules: [{ name: one, what: output_tokens, amount: 250, per: day }]")
+        .deployment("mock", "first", &first.base_url(), &format!("weight: 1, {waits}"))
+        .deployment("mock", "second", &second.base_url(), &full)
+        .deployment("mock", "third", &third.base_url(), &format!("weight: 0, {waits}"))
+        .section("retry: { attempts_max: 3, cooldown_ms: 1 }");
+    let gateway = Gateway::start(&config).await;
+    let (calm, bound) = (gateway.key("calm").await, gateway.key("bound").await);
+    for upstream in [&first, &second] {
+        upstream.always(Script::json(200, "{}").first(Step::Cut));
+    }
+    // The second deployment has its one place taken, by a call that the first one dropped.
+    second.next(Script::json(200, "{}").first(Step::Hold));
+    let taken = chat(&calm.secret, false, 100).send(gateway.address).await;
+    second.request(0).await;
+    // The first cuts the line and is charged 100 tokens, the second is full, the third has room for its own 100.
+    third.always(Script::json(200, say::answer("a", 7, 20)));
+    let reply = gateway.fetch(&chat(&bound.secret, false, 100)).await;
+    assert_eq!(reply.status, 200, "{:?}", reply.body);
+    let mut rows = gateway.usage_rows(2).await;
+    rows.sort_by_key(|row| row["event"].as_str().map(str::to_owned));
+    let made: Vec<_> = rows.iter().map(|row| (row["deployment"].as_str(), row["output_tokens"].as_u64())).collect();
+    assert_eq!(made, [(Some("first"), Some(100)), (Some("third"), Some(20))], "{rows:?}");
+    drop(taken);
 }

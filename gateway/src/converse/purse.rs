@@ -15,12 +15,13 @@ use crate::config::settings::{DeploymentRule, Provider};
 use crate::exchange::{Attempt, Books};
 use crate::identity::Subject;
 use crate::limits::counter::NotGranted;
-use crate::limits::estimate::{Estimate, dearest};
+use crate::limits::estimate::Estimate;
 use crate::limits::quantity::Amounts;
 use crate::limits::{Asked, Limits, Renewer, Reservation};
 use crate::providers::control;
 use crate::refusal::Refusal;
 use crate::telemetry::metric;
+use crate::usage::price::fare::Fare;
 use crate::world::World;
 
 /// Completion tokens of one slice: some seconds of a reply. A smaller one asks shared counters more often, a larger one
@@ -42,6 +43,8 @@ pub struct Purse {
     most: u64,
     /// A budget had no more, and the engine was told so.
     is_last: bool,
+    /// Attempts that failed whose cost is held beside this.
+    failed: usize,
 }
 
 /// The money or the tokens of a budget have run out.
@@ -59,6 +62,8 @@ pub struct Wish<'a> {
     pub estimate: &'a Estimate,
     /// Who could serve it.
     pub candidates: &'a [Arc<DeploymentRule>],
+    /// At which prices.
+    pub fare: Fare<'a>,
     /// Whether a stream was asked for.
     pub stream: bool,
 }
@@ -70,9 +75,10 @@ impl<'a> Wish<'a> {
         asked: &'a Asked<'a>,
         estimate: &'a Estimate,
         candidates: &'a [Arc<DeploymentRule>],
+        fare: Fare<'a>,
         stream: bool,
     ) -> Self {
-        Self { subject, asked, estimate, candidates, stream }
+        Self { subject, asked, estimate, candidates, fare, stream }
     }
 }
 
@@ -84,14 +90,14 @@ impl<'a> Wish<'a> {
 pub async fn hold(limits: &Limits, world: &World, wish: &Wish<'_>) -> Result<(Reservation, Purse), NotGranted> {
     let (rules, held) = (&world.limits, wish.estimate.held);
     let whole = wish.estimate.amounts();
-    let mut purse = Purse { input: held.input, covered: held.output, most: held.output, is_last: false };
+    let mut purse = Purse { input: held.input, covered: held.output, most: held.output, is_last: false, failed: 0 };
     let reserve = |budgets| limits.reserve(rules, wish.subject, wish.asked, whole, budgets);
     if !wish.stream || held.output <= SLICE_TOKENS || !rules.has_budgets(wish.subject, wish.asked) {
         return Ok((reserve(whole).await?, purse));
     }
     let first = Amounts {
         output_tokens: SLICE_TOKENS,
-        nano: dearest(&world.prices, wish.candidates, held.input, SLICE_TOKENS),
+        nano: wish.fare.dearest(wish.candidates, held.input, SLICE_TOKENS),
         ..whole
     };
     // A provider may think long without a word, which only the whole hold covers; the own engine tells each token.
@@ -123,11 +129,15 @@ pub(super) async fn keep(talk: &Talk<'_>, books: &mut Books) -> Result<(), Exhau
 /// # Errors
 /// There is not enough for another attempt.
 pub(super) async fn cover_failed(books: &mut Books) -> Result<(), Refusal> {
-    let cost = books.attempts.last().map(Attempt::amounts).unwrap_or_default();
-    match books.reservation.as_mut().filter(|_| cost != Amounts::default()) {
-        Some(reservation) => Ok(reservation.extend(cost).await?),
-        None => Ok(()),
+    let (Some(reservation), Some(purse)) = (books.reservation.as_mut(), books.purse.as_mut()) else { return Ok(()) };
+    // A round that only waited for a place made no attempt, and those before it are held already.
+    let failed = books.attempts.iter().skip(purse.failed).map(Attempt::amounts);
+    let cost = failed.fold(Amounts::default(), |sum, cost| sum.plus(&cost));
+    if cost != Amounts::default() {
+        reservation.extend(cost).await?;
     }
+    purse.failed = books.attempts.len();
+    Ok(())
 }
 
 /// A reply of the own engine that ended at its last allowance was ended by a budget.
@@ -191,17 +201,21 @@ impl Purse {
     async fn grow_by(&mut self, tokens: u64, talk: &Talk<'_>, books: &mut Books) -> Result<(), NotGranted> {
         let Some(reservation) = books.reservation.as_mut() else { return Ok(()) };
         let next = self.covered.saturating_add(tokens).min(self.most);
-        let price = |output| dearest(&talk.world.prices, talk.order, self.input, output);
+        let price = |output| talk.fare().dearest(talk.order, self.input, output);
+        let nano = price(next);
         let more = Amounts {
             requests: 0,
             input_tokens: 0,
             output_tokens: next.saturating_sub(self.covered),
-            nano: price(next).saturating_sub(price(self.covered)),
+            nano: nano.saturating_sub(price(self.covered)),
         };
         reservation.extend(more).await?;
         self.covered = next;
         metric::hold_extended();
-        let nano = i64::try_from(price(next)).unwrap_or(i64::MAX);
+        if let Some(live) = books.live.as_mut() {
+            live.cover(next);
+        }
+        let nano = i64::try_from(nano).unwrap_or(i64::MAX);
         let journal = books.journal.as_mut().map(|journal| journal.grow(next, nano));
         match journal {
             Some(Err(_)) => Err(NotGranted::Unavailable { why: "journal_unavailable" }),

@@ -208,7 +208,7 @@ async fn exhausted(talk: &Talk<'_>, books: &mut Books, client: &mut Client<'_>, 
     let reading = books.live.as_mut().map(|live| {
         live.meter.is_cut_short = true;
         live.meter.finish_reason = Some(BUDGET_EXHAUSTED.into());
-        live.meter.reading(talk.held, UsageSource::Estimated)
+        live.meter.reading(live.held(), UsageSource::Estimated)
     });
     let reading = reading.unwrap_or(Reading::NONE);
     let ending = Ending {

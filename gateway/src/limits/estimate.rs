@@ -9,9 +9,8 @@ use weir_wire::fault::Endpoint;
 use super::quantity::Amounts;
 use crate::config::settings::{DeploymentRule, ModelRule};
 use crate::refusal::Refusal;
-use crate::usage::buckets::Tier;
 use crate::usage::meter::Held;
-use crate::usage::price::{LATEST_MS, PriceBook, PriceOf};
+use crate::usage::price::fare::Fare;
 use crate::usage::tokens::Family;
 use crate::usage::tokens::pool::Counted;
 
@@ -42,14 +41,18 @@ impl Estimate {
         }
     }
 
-    /// The same with at most `most` output tokens for a choice, where a policy says so.
+    /// The same for what a policy left of it: these candidates, and at most `most` output tokens for a choice.
     #[must_use]
-    pub fn within(self, most: Option<u32>) -> Self {
-        let Some(most) = most.filter(|most| *most < self.output_cap) else { return self };
+    pub fn within(self, most: Option<u32>, candidates: &[Arc<DeploymentRule>], fare: Fare<'_>) -> Self {
+        let output_cap = most.unwrap_or(u32::MAX).min(self.output_cap);
         // What is held is the cap times the choices.
         let choices = self.held.output.checked_div(u64::from(self.output_cap)).unwrap_or(1);
-        let output = u64::from(most).saturating_mul(choices);
-        Self { held: Held { output, ..self.held }, output_cap: most, ..self }
+        let held = Held { output: u64::from(output_cap).saturating_mul(choices), ..self.held };
+        if held == Held::default() {
+            return self;
+        }
+        let nano = fare.dearest(candidates, held.input, held.output);
+        Self { held, output_cap, nano: i64::try_from(nano).unwrap_or(i64::MAX) }
     }
 }
 
@@ -61,7 +64,7 @@ pub fn estimate(
     envelope: &Envelope,
     model: &ModelRule,
     candidates: &[Arc<DeploymentRule>],
-    prices: &PriceBook,
+    fare: Fare<'_>,
     counted: &Counted,
 ) -> Result<Estimate, Refusal> {
     let most = model.output_tokens_max.get();
@@ -85,21 +88,6 @@ pub fn estimate(
     let prompts = if envelope.endpoint == Endpoint::Completions { count(envelope.prompt_items.max(1)) } else { 1 };
     let choices = u64::from(envelope.choices.max(envelope.best_of.unwrap_or(1))).saturating_mul(prompts);
     let held = Held { input, output: u64::from(output_cap).saturating_mul(choices) };
-    let nano = dearest(prices, candidates, held.input, held.output);
+    let nano = fare.dearest(candidates, held.input, held.output);
     Ok(Estimate { held, output_cap, nano: i64::try_from(nano).unwrap_or(i64::MAX) })
-}
-
-/// What so many tokens cost at most: at the dearest of the deployments, of the tiers that a request may ask for, of the
-/// kinds that tokens may turn out to be of. Nano-dollars.
-pub fn dearest(prices: &PriceBook, deployments: &[Arc<DeploymentRule>], input: u64, output: u64) -> u64 {
-    let cost = |rule: &Arc<DeploymentRule>, tier: Tier| {
-        let of = PriceOf {
-            tier,
-            region: rule.region.as_deref(),
-            ..PriceOf::new(&rule.price_provider, &rule.model, LATEST_MS)
-        };
-        prices.hold_text(&of, input, output).map_or(0, |cost| u64::try_from(cost.nano).unwrap_or(0))
-    };
-    let tiers = [Tier::Standard, Tier::Priority];
-    deployments.iter().flat_map(|rule| tiers.map(|tier| cost(rule, tier))).max().unwrap_or(0)
 }

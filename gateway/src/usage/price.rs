@@ -2,10 +2,11 @@
 //!
 //! A price is kept as a fraction and the sum of an attempt is rounded once, half to even, so no error builds up.
 //! Refuses what has no price: an unknown price is never zero. Start at [`PriceBook::price`]; [`file`] is the shape of
-//! the YAML, [`plan`] what it means for each tier and length of prompt, [`discount`] what tenants pay less.
+//! the YAML, [`plan`] what it means for each tier and length of prompt, [`discount`] what tenants pay less, [`fare`] what a call may cost.
 
 pub mod amount;
 pub mod discount;
+pub mod fare;
 pub mod file;
 pub mod import;
 pub mod plan;
@@ -247,7 +248,7 @@ impl PriceBook {
         self.cost_by(of, sum, Rounding::HalfEven)
     }
 
-    /// What so many tokens of text cost at the list's latest standard price.
+    /// What so many tokens of text cost at the list's latest standard price: whether there is one at all.
     pub fn cost(&self, provider: &str, model: &str, input: u64, output: u64) -> Result<Cost, Unpriced> {
         self.price(&PriceOf::new(provider, model, LATEST_MS), &Buckets::text(input, output))
     }
