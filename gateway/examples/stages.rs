@@ -75,7 +75,8 @@ impl Stand {
     async fn new(config: &Path, data: &Path) -> Result<Self> {
         let world = World::build(config::load(config)?.settings, &Pushed::default(), 1)?;
         let model = world.settings.models.first().context("the configuration has no model")?.clone();
-        let candidates = world.candidates(&model, Endpoint::ChatCompletions, Fare::new(&world.prices, "acme", clock::unix_ms()))?;
+        let candidates =
+            world.candidates(&model, Endpoint::ChatCompletions, Fare::new(&world.prices, "acme", clock::unix_ms()))?;
         let (keyring, key) = keys(&world, data).await?;
         let presented = api_key::parse(&key)?;
         let caller = keyring.identify(&presented, &world.peppers, &world.tenants, clock::unix_ms())?;
