@@ -87,8 +87,7 @@ pub struct Talk<'a> {
 impl Talk<'_> {
     /// At which prices.
     fn fare(&self) -> Fare<'_> {
-        let has_media = self.envelope.media_parts > 0;
-        Fare { has_media, ..Fare::new(&self.world.prices, self.subject.tenant.as_str(), self.born_ms) }
+        Fare::new(&self.world.prices, self.subject.tenant.as_str(), self.born_ms).reading(self.envelope)
     }
 
     /// What is held for the next attempt.

@@ -106,8 +106,7 @@ impl Gateway {
         // 9. Who could serve it; a name that nobody serves needs no decision.
         let world = x.world.clone();
         let model = world.model(&envelope.model).ok_or_else(|| unknown(&envelope))?;
-        let has_media = envelope.media_parts > 0;
-        let fare = Fare { has_media, ..Fare::new(&world.prices, caller.subject.tenant.as_str(), x.born_ms) };
+        let fare = Fare::new(&world.prices, caller.subject.tenant.as_str(), x.born_ms).reading(&envelope);
         let candidates = self.keepers(world.candidates(model, endpoint, fare)?, &envelope, &caller)?;
         // 10. What it may use at most, at the dearest candidate: policy may depend on it.
         let families: Vec<Family> = candidates.iter().map(|rule| Family::of(&rule.model)).collect();

@@ -2,7 +2,8 @@
 //!
 //! A price is kept as a fraction and the sum of an attempt is rounded once, half to even, so no error builds up.
 //! Refuses what has no price: an unknown price is never zero. Start at [`PriceBook::price`]; [`file`] is the shape of
-//! the YAML, [`plan`] what it means for each tier and length of prompt, [`discount`] what tenants pay less, [`fare`] what a call may cost.
+//! the YAML, [`plan`] what it means for each tier and length of prompt, [`discount`] what tenants pay less, [`fare`]
+//! what a call may cost.
 
 pub mod amount;
 pub mod discount;

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use weir_wire::envelope::Envelope;
+
 use super::{PriceBook, PriceOf, Unpriced};
 use crate::config::settings::DeploymentRule;
 use crate::usage::buckets::Tier;
@@ -24,6 +26,12 @@ impl<'a> Fare<'a> {
     /// Of a call of text.
     pub const fn new(book: &'a PriceBook, tenant: &'a str, at_ms: u64) -> Self {
         Self { book, tenant, at_ms, has_media: false }
+    }
+
+    /// Of a call that reads what the request holds.
+    #[must_use]
+    pub const fn reading(self, envelope: &Envelope) -> Self {
+        Self { has_media: envelope.media_parts > 0, ..self }
     }
 
     /// What is asked of the book for an attempt at a deployment.
