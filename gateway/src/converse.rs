@@ -419,7 +419,7 @@ async fn answered(
     // Of a stored response a 404 says that it is not there; of a model, that Weir's configuration is wrong.
     let class = match status == 404 && talk.envelope.endpoint.is_about_stored() {
         true => status::Class::CallerFault,
-        false => status::classify(status, reply.head()),
+        false => status::classify(status, reply.head(), clock::unix_ms()),
     };
     let passed = match class {
         status::Class::Success => {

@@ -43,6 +43,11 @@ impl Origin {
     }
 }
 
+/// The client's address where a connection of `peer` brought these headers.
+pub fn address(headers: &HeaderMap, peer: Option<IpAddr>, settings: &ClientSettings) -> Option<IpAddr> {
+    client(headers, peer, settings).0
+}
+
 fn client(headers: &HeaderMap, peer: Option<IpAddr>, settings: &ClientSettings) -> (Option<IpAddr>, Option<String>) {
     let is_proxy = |ip: IpAddr| settings.trusted_proxies.iter().any(|range: &IpNet| range.contains(&ip.to_canonical()));
     if !peer.is_some_and(is_proxy) {

@@ -6,6 +6,7 @@
 pub mod budget;
 pub mod fair;
 pub mod health;
+pub mod hint;
 pub mod pick;
 pub mod queue;
 pub mod stored;

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 /// Themes whose reports must have tests.
-const THEMES: [&str; 3] = ["sse-streaming", "auth-jwt-oidc", "policy-opa"];
+const THEMES: [&str; 5] = ["sse-streaming", "auth-jwt-oidc", "policy-opa", "usage-cost-budget", "rate-limiting"];
 
 /// Reports about what is not built, or not whole.
 const WAITING: [(&str, &str); 0] = [];

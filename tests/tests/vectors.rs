@@ -72,28 +72,25 @@ fn large(path: &str, usage_first: bool) -> Value {
 async fn fr_rl_09_whole_answers_fill_the_quota_however_they_come() {
     let paths = ["/v1/chat/completions", "/v1/embeddings", "/v1/rerank", "/v1/messages", "/v1/responses"];
     let upstream = Upstream::start().await;
-    let mut config = Config::default().deployment("mock", "mock-a", &upstream.base_url(), ALL);
-    let ways = ["one", "two", "ten"];
-    for (at, _) in paths.iter().enumerate() {
-        for way in ways {
-            config = config.tenant(&format!("{way}{at}"), "limits: { tokens_per_minute: 1000 }");
-        }
-    }
+    let kinds =
+        ["application/json", "application/json; charset=utf-8", "", "text/plain", "application/problem+json"];
+    // One end-user for every path, number of pieces and content type, each with a quota of its own.
+    let rule = "limit_rules: [{ name: own, what: tokens, amount: 1000, per: minute, each: [end_user] }]";
+    let config = Config::default().deployment("mock", "mock-a", &upstream.base_url(), ALL).tenant("acme", rule);
     let mut gateway = Gateway::prepare(&config);
-    let mut keys = Vec::new();
-    for (at, path) in paths.iter().enumerate() {
-        for (way, chunks) in ways.iter().zip([1, 2, 10]) {
-            keys.push((*path, chunks, gateway.key(&format!("{way}{at}")).await.secret));
-        }
-    }
+    let key = gateway.key("acme").await.secret;
     gateway.spawn().await;
-    let kinds = ["application/json", "application/json; charset=utf-8", "", "text/plain"];
-    for (turn, (path, chunks, key)) in keys.iter().enumerate() {
-        let kind = kinds[turn % kinds.len()];
+    let pieces = paths.iter().flat_map(|path| [1, 2, 10].map(|chunks| (*path, chunks)));
+    let all: Vec<_> = pieces.flat_map(|(path, chunks)| kinds.map(|kind| (path, chunks, kind))).collect();
+    for (turn, (path, chunks, kind)) in all.iter().enumerate() {
         let text = large(path, turn % 2 == 0).to_string();
         let script = Script::json(200, text.clone()).split(text.len().div_ceil(*chunks));
         let script = if kind.is_empty() { script.without("content-type") } else { script.header("content-type", kind) };
         let mut body = say::request(path, "mock", false);
+        match *path {
+            "/v1/messages" => body["metadata"] = json!({"user_id": format!("user-{turn}")}),
+            _ => body["user"] = format!("user-{turn}").into(),
+        }
         for cap in ["max_tokens", "max_output_tokens"] {
             if path.ends_with("responses") == (cap == "max_output_tokens") && !path.ends_with("rerank") {
                 body[cap] = 100.into();
@@ -105,7 +102,7 @@ async fn fr_rl_09_whole_answers_fill_the_quota_however_they_come() {
             "/v1/rerank" => body["query"] = "hi ".repeat(300).into(),
             _ => {}
         }
-        let ask = Request::post(path, key, body.to_string());
+        let ask = Request::post(path, &key, body.to_string());
         for _ in 0..2 {
             upstream.next(script.clone());
             let reply = gateway.fetch(&ask).await;
@@ -114,8 +111,28 @@ async fn fr_rl_09_whole_answers_fill_the_quota_however_they_come() {
         let third = gateway.fetch(&ask).await;
         assert_eq!((third.status, third.code().as_str()), (429, "token_limit_reached"), "{path} {chunks} {kind:?}");
     }
-    for row in gateway.usage_rows(keys.len() * 2).await {
+    for row in gateway.usage_rows(all.len() * 2).await {
         let sum = row["input_tokens"].as_u64().unwrap() + row["output_tokens"].as_u64().unwrap();
         assert_eq!((sum, row["source"].as_str()), (500, Some("provider")), "{row}");
     }
+}
+
+/// What is too large to be held is no answer to the caller, and is charged by an estimate that says so.
+#[tokio::test]
+async fn fr_rl_09_an_answer_beyond_the_bound_is_estimated_and_marked() {
+    let upstream = Upstream::start().await;
+    let config = Config::with(&upstream).section("retry: { attempts_max: 1 }");
+    let mut gateway = Gateway::prepare(&config);
+    let key = gateway.key("acme").await;
+    gateway.spawn().await;
+    let answer = String::from_utf8(e2e::say::answer("a b c", 300, 200).to_vec()).unwrap();
+    let blanks = bytes::Bytes::from(vec![b' '; 1 << 20]);
+    let script = Script::stream().header("content-type", "application/json").send(answer);
+    upstream.next(script.then(e2e::upstream::Step::Fill(blanks, 65)));
+    let ask = Request::chat(&key.secret, &e2e::say::chat("mock", "hi", false));
+    let reply = gateway.fetch(&ask).await;
+    assert_eq!((reply.status, reply.code().as_str()), (502, "upstream_invalid_reply"));
+    let row = gateway.usage_rows(1).await.remove(0);
+    assert_eq!(row["source"], "estimated", "{row}");
+    assert!(row["cost_nano"].as_i64() > Some(0), "{row}");
 }

@@ -28,6 +28,7 @@ use super::{AdminError, nothing_here};
 use crate::identity::IdentityFault;
 use crate::identity::keyring::Administrator;
 use crate::identity::token_endpoint::throttle::Asker;
+use crate::origin;
 use crate::running::Running;
 use crate::telemetry::metric;
 use crate::world::World;
@@ -141,7 +142,8 @@ pub(crate) async fn open(
         metric::signed_in("other_origin");
         return Err(AdminError(StatusCode::FORBIDDEN, "only this listener's own page signs in".to_owned()));
     }
-    let asker = Asker::address(peer.map(|Extension(ConnectInfo(peer))| peer.ip()));
+    let peer = peer.map(|Extension(ConnectInfo(peer))| peer.ip());
+    let asker = Asker::address(origin::address(&headers, peer, &world.settings.client));
     if let Err(wait) = running.sessions.attempt(asker, clock::instant()) {
         metric::signed_in("throttled");
         let seconds = wait.as_secs().saturating_add(1);

@@ -2,7 +2,7 @@
 //!
 //! Pure. A list that is absent narrows nothing; a list that is there is all that is allowed.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -226,10 +226,17 @@ pub fn client_ip<'a>(
         if !is_trusted(&found) {
             break;
         }
-        let Ok(ip) = hop.trim().parse() else { break };
+        let Some(ip) = address(hop.trim()) else { break };
         found = ip;
     }
     Some(found.to_canonical())
+}
+
+/// An address as proxies write it: bare, or with the port that some add to it.
+fn address(hop: &str) -> Option<IpAddr> {
+    let with_port = || hop.parse::<SocketAddr>().ok().map(|address| address.ip());
+    let in_brackets = || hop.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
+    hop.parse().ok().or_else(with_port).or_else(in_brackets)
 }
 
 #[cfg(test)]
@@ -287,8 +294,12 @@ mod tests {
         let client = |socket: &str, list: &[&str], trusted: &[IpNet]| {
             client_ip(socket.parse().ok(), list.iter().copied(), trusted).map(|ip| ip.to_string())
         };
-        let cases: [(&str, &[&str], &str); 7] = [
+        let cases: [(&str, &[&str], &str); 11] = [
             ("192.0.2.1", &["127.0.0.1"], "192.0.2.1"),
+            ("10.0.0.1", &["192.0.2.9:4711"], "192.0.2.9"),
+            ("10.0.0.1", &["[2001:db8::1]:443, 10.0.0.2:80"], "2001:db8::1"),
+            ("10.0.0.1", &["[2001:db8::1]"], "2001:db8::1"),
+            ("10.0.0.1", &["192.0.2.9:"], "10.0.0.1"),
             ("10.0.0.1", &["192.0.2.9"], "192.0.2.9"),
             ("10.0.0.1", &["127.0.0.1, 192.0.2.9"], "192.0.2.9"),
             ("10.0.0.1", &["127.0.0.1", "192.0.2.9, 10.0.0.2"], "192.0.2.9"),

@@ -27,7 +27,7 @@ use crate::refusal::Refusal;
 use crate::running::Running;
 use crate::telemetry::metric;
 use crate::world::World;
-use crate::{clock, journal, request};
+use crate::{clock, journal, origin, request};
 use fault::OAuthFault;
 use form::{FORM_BYTES_MAX, Form};
 use grant::Granted;
@@ -110,7 +110,9 @@ fn document(session: &Session, document: Option<Json>) -> Reply {
 
 /// `None` where the client went away.
 async fn token(running: &Running, world: &World, rule: &TokenEndpointRule, session: &mut Session) -> Option<Reply> {
-    let desk = Desk { running, world, rule, ip: request::peer(session), now_ms: clock::unix_ms() };
+    // Behind a trusted proxy each of its clients counts apart, or a single one of them could lock all others out.
+    let ip = origin::address(&session.req_header().headers, request::peer(session), &world.settings.client);
+    let desk = Desk { running, world, rule, ip, now_ms: clock::unix_ms() };
     let form = match read(&desk, session).await {
         Ok(form) => form?,
         Err(fault) => return Some(refuse(&desk, "unread", None, fault)),

@@ -15,7 +15,7 @@ use super::window::{CalendarUnit, ROLLING_STEPS, Span, Window};
 /// may fall into.
 const CALENDARS_KEPT: usize = 4;
 /// Steps of rolling windows that are remembered, for the same reasons: four windows of which every step was used.
-const STEPS_KEPT: usize = 240;
+const STEPS_KEPT: usize = 244;
 
 /// One budget's windows.
 #[derive(Debug, Clone)]
@@ -191,14 +191,15 @@ impl Budget {
     }
 }
 
-/// Milliseconds of one step of a rolling window.
+/// Milliseconds of one step of a rolling window; rounded up, so that all steps together are never shorter than it.
 pub fn step(ms: u64) -> u64 {
-    (ms / ROLLING_STEPS).max(1)
+    ms.div_ceil(ROLLING_STEPS).max(1)
 }
 
-/// From the first step of a rolling window to its last one.
+/// From the first step of a rolling window to its last one: the step of a birth and all that the length reaches back
+/// from its end. What was used leaves up to a step late, and never early.
 fn behind(ms: u64) -> u64 {
-    step(ms).saturating_mul(ROLLING_STEPS.saturating_sub(1))
+    step(ms).saturating_mul(ROLLING_STEPS)
 }
 
 #[cfg(test)]

@@ -68,8 +68,9 @@ pub fn exceeded(exceeded: &LimitExceeded) -> Vec<Header> {
 }
 
 /// `retry-after` in whole seconds and `retry-after-ms`, both rounded up: who waits that long has waited long enough.
+/// Never 0, which would say: at once, again and again.
 pub fn retry_after(wait: Duration) -> [Header; 2] {
-    let ms = ms_up(wait);
+    let ms = ms_up(wait).max(1);
     [("retry-after", ms.div_ceil(1_000).to_string()), ("retry-after-ms", ms.to_string())]
 }
 
@@ -124,6 +125,7 @@ mod tests {
     #[test]
     fn a_wait_is_never_rounded_down() {
         let cases = [
+            (0, "1", "1"),
             (1, "1", "1"),
             (1_000_000_000, "1", "1000"),
             (1_000_000_001, "2", "1001"),

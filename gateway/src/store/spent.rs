@@ -17,7 +17,7 @@ const ROWS: &str = "SELECT model, endpoint, count(*) FILTER (WHERE attempt = 0 A
      CAST(coalesce(sum(input_tokens), 0) AS BIGINT), CAST(coalesce(sum(output_tokens), 0) AS BIGINT), \
      CAST(coalesce(sum(cost_nano), 0) AS BIGINT) FROM usage WHERE at_ms >= $1 AND at_ms < $2 \
      AND (tenant = $3 OR substr(tenant, 1, length($3) + 1) = $3 || '/') \
-     AND ($4 IS NULL OR key = $4) AND ($5 IS NULL OR end_user = $5) GROUP BY model, endpoint";
+     AND ($4 IS NULL OR key = $4) AND ($5 IS NULL OR coalesce(end_user, '') = $5) GROUP BY model, endpoint";
 
 #[async_trait]
 impl Spent for Store {

@@ -20,6 +20,8 @@ const DOLLAR_DIGITS_MAX: usize = 9;
 const NANO_DIGITS: usize = 9;
 const SECOND_MS: u64 = 1_000;
 const DAY_MS: u64 = 86_400 * SECOND_MS;
+/// Largest amount of a rate: counters that gateways share compute it in doubles, exactly to here.
+const RATE_AMOUNT_MAX: u64 = 1 << 50;
 /// Longest time of a rolling window or a rate: a leap year.
 const WINDOW_MS_MAX: u64 = 366 * DAY_MS;
 
@@ -50,6 +52,12 @@ impl Check<'_> {
         let quantity = quantity(section.text("what")?)?;
         let amount = self.amount(section, quantity);
         let window = self.window(section, quantity);
+        if let (Some(amount), Some(Window::Rate { .. })) = (amount, window)
+            && amount > RATE_AMOUNT_MAX
+        {
+            let why = "a rate counts to 1125899906842624 (of money: 1125899 dollars): say `window: rolling`, or a shorter `per`";
+            self.fault(section.at("window"), Wrong::LimitRule(why));
+        }
         let each = self.each(section);
         let patterns = self.patterns(section, models);
         let rule = RuleSettings {
@@ -90,8 +98,9 @@ impl Check<'_> {
 
     fn window(&mut self, section: &Section<'_>, quantity: Quantity) -> Option<Window> {
         if quantity == Quantity::Concurrency {
-            if section.get("per").is_some() || section.get("window").is_some() {
-                self.fault(section.at("per"), Wrong::LimitRule("calls at the same time have no `per` and no `window`"));
+            if ["per", "window", "times", "zone"].iter().any(|key| section.get(key).is_some()) {
+                let why = "calls at the same time have no `per`, no `window`, no `times` and no `zone`";
+                self.fault(section.at("per"), Wrong::LimitRule(why));
             }
             return Some(Window::Now);
         }
@@ -104,8 +113,16 @@ impl Check<'_> {
         let usual = if flows { "rate" } else { "calendar" };
         let times = section.int("times").unwrap_or(1);
         let ms = length_ms(unit).and_then(|ms| ms.checked_mul(times)).filter(|ms| *ms <= WINDOW_MS_MAX);
+        let says = |key: &str| section.get(key).is_some();
         let found = match (unit, section.text("window").unwrap_or(usual)) {
+            // What would mean nothing is not passed over: whoever wrote it meant something.
+            ("ever", _) if says("window") || says("times") || says("zone") => {
+                Err("for `ever` there is no `window`, no `times` and no `zone`")
+            }
             ("ever", _) => Ok(Window::Total),
+            (_, "rate" | "rolling") if says("zone") => {
+                Err("only a calendar has a `zone`; a `rate` and a `rolling` time are the same everywhere")
+            }
             (_, "rate") => ms
                 .map(|ms| Window::Rate { ms })
                 .ok_or("a rate is per at most 366 days, and a month has no length: say `per: day` and `times`"),

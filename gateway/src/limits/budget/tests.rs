@@ -69,11 +69,11 @@ fn every_rolling_window_that_a_birth_lies_in_has_to_have_room() {
     assert_eq!(budget.committed(begin), 100);
     budget.take(begin, 10);
     assert_eq!(budget.committed(begin + 30_000), 110);
-    // Sixty steps after it the first one is out of the window, and the second one alone is left.
-    assert_eq!(budget.committed(begin + 60_000), 100);
-    assert_eq!(budget.wait_ms(begin + 30_000, 5, 105), Some(30_000));
-    assert_eq!(budget.wait_ms(begin + 30_000, 6, 105), Some(60_000));
-    assert_eq!(budget.reset_ms(begin + 30_000), Some(60_000));
+    // Sixty steps after its end the first one is out of the window, and the second one alone is left.
+    assert_eq!((budget.committed(begin + 60_999), budget.committed(begin + 61_000)), (110, 100));
+    assert_eq!(budget.wait_ms(begin + 30_000, 5, 105), Some(31_000));
+    assert_eq!(budget.wait_ms(begin + 30_000, 6, 105), Some(61_000));
+    assert_eq!(budget.reset_ms(begin + 30_000), Some(61_000));
 }
 
 #[test]
@@ -82,16 +82,16 @@ fn a_rolling_window_knows_its_past_step_by_step_and_forgets_it() {
     let mut budget = Budget::new(Window::Rolling { ms });
     let at = 100 * ms + 500;
     let span = budget.unknown(at).unwrap();
-    assert_eq!(span, Span { from_ms: 100 * ms - 59_000, to_ms: u64::MAX });
+    assert_eq!(span, Span { from_ms: 100 * ms - 60_000, to_ms: u64::MAX });
     budget.seed(at, span, &[(span.from_ms, 3), (100 * ms, 4)]);
     assert_eq!((budget.committed(at), budget.committed(at + 1_000)), (7, 4));
     for steps in 1..=300 {
         budget.take(at + steps * 1_000, 1);
     }
-    assert_eq!((budget.committed.len(), budget.committed(at + 300_000)), (STEPS_KEPT, 60));
+    assert_eq!((budget.committed.len(), budget.committed(at + 300_000)), (STEPS_KEPT, 61));
     assert_eq!(budget.unknown(at + 300_000), None);
-    // The steps up to the 60th are forgotten.
-    assert_eq!(budget.unknown(at).unwrap().to_ms, 100 * ms + 61_000);
+    // The steps up to the 56th are forgotten.
+    assert_eq!(budget.unknown(at).unwrap().to_ms, 100 * ms + 57_000);
 }
 
 #[test]

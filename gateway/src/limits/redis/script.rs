@@ -126,7 +126,7 @@ pub(super) fn past(line: &Line, born_ms: u64, known_from: Option<u64>) -> Option
         Window::Calendar { unit, zone } => Some(CalendarUnit::span(unit, zone, born_ms)),
         Window::Rolling { ms } => {
             let (step, from_ms) = (step(ms), step_from(ms, born_ms));
-            let behind = step.saturating_mul(ROLLING_STEPS.saturating_sub(1).saturating_add(STEPS_MORE));
+            let behind = step.saturating_mul(ROLLING_STEPS.saturating_add(STEPS_MORE));
             let ahead = AHEAD_MS.div_ceil(step).saturating_mul(step);
             let to_ms = known_from.unwrap_or(from_ms.saturating_add(step).saturating_add(ahead));
             Some(Span { from_ms: from_ms.saturating_sub(behind), to_ms })
@@ -137,9 +137,7 @@ pub(super) fn past(line: &Line, born_ms: u64, known_from: Option<u64>) -> Option
 }
 
 /// Milliseconds of one step of a rolling window.
-pub(super) fn step(ms: u64) -> u64 {
-    (ms / ROLLING_STEPS).max(1)
-}
+pub(super) use crate::limits::budget::step;
 
 fn step_from(ms: u64, at_ms: u64) -> u64 {
     at_ms.saturating_sub(at_ms.checked_rem(step(ms)).unwrap_or(0))

@@ -1,14 +1,16 @@
 //! The canary: every limit that is configured has to be able to refuse, or the World that says so is not built. A limit
 //! that was written down and never takes part is worse than none.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{LimitRules, lines};
+use crate::clock;
 use crate::config::settings::{LimitRule, TenantRule};
 use crate::exchange::CallId;
 use crate::identity::{CredentialKind, KeyId, Subject, TenantPath};
-use crate::limits::MINUTE_MS;
+use crate::limits::{LimitKind, Limits, MINUTE_MS};
 use crate::limits::counter::{Ask, Line, Outage};
 use crate::limits::ledger::{Denied, Ledger, Room};
 use crate::limits::quantity::{Amounts, Quantity};
@@ -53,11 +55,13 @@ const BORN_MS: u64 = 1_700_000_000_000;
 const ANY: &str = "canary";
 
 impl LimitRules {
-    /// Proves that each limit of these settings takes part in calls and refuses one beyond it.
+    /// Proves that each limit of these settings takes part in calls and refuses one beyond it, and that the throttle
+    /// does, which counts the short forms before a body is read.
     ///
     /// # Errors
     /// The first limit that doesn't.
     pub fn prove(&self, tenants: &[TenantRule]) -> Result<(), CanaryFault> {
+        tenants.first().map_or(Ok(()), throttle_refuses)?;
         for tenant in tenants {
             let (path, subject) = (tenant.path.as_str(), subject(tenant.path.clone()));
             for rule in short_forms(tenant.limits, Each::default()) {
@@ -124,6 +128,25 @@ fn refuses(line: &Line) -> bool {
     };
     let passes = cap == 0 || reserve(1, cap).is_ok();
     passes && matches!(reserve(2, 1), Err(Denied::Exceeded(exceeded)) if exceeded.level == line.level)
+}
+
+/// The throttle lets one call through and refuses the second, where one is the limit: at a level and of a key.
+fn throttle_refuses(tenant: &TenantRule) -> Result<(), CanaryFault> {
+    let (none, one, now) = (LimitRule::default(), Some(NonZeroU32::MIN), clock::instant());
+    let requests = (LimitRule { requests_per_minute: one, ..none }, LimitKind::Requests, Quantity::Requests);
+    let running = (LimitRule { concurrency: one, ..none }, LimitKind::Concurrency, Quantity::Concurrency);
+    for (rule, kind, quantity) in [requests, running] {
+        for (limits, key_limits) in [(rule, none), (none, rule)] {
+            let rules = LimitRules::new(&[TenantRule { limits, key_limits, ..tenant.clone() }]);
+            let (throttle, caller) = (Limits::new(now), subject(tenant.path.clone()));
+            let first = throttle.throttle(&rules, &caller, now);
+            let second = throttle.throttle(&rules, &caller, now);
+            if first.is_err() || !second.is_err_and(|exceeded| exceeded.kind == kind) {
+                return Err(CanaryFault::Toothless { level: tenant.path.as_str().to_owned(), quantity });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What can't be counted as it is written.

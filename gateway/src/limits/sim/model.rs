@@ -145,10 +145,10 @@ impl Model {
                 sum(&|at| span.from_ms <= at && at < span.to_ms)
             }
             Window::Rolling { ms } => {
-                let (step, born) = (ms / ROLLING_STEPS, born_ms / (ms / ROLLING_STEPS));
+                let (step, born) = (ms.div_ceil(ROLLING_STEPS), born_ms / ms.div_ceil(ROLLING_STEPS));
                 let ends = charges.iter().map(|(at, _)| at / step).chain([born]);
-                let ends = ends.filter(|end| *end >= born && *end < born + ROLLING_STEPS);
-                ends.map(|end| sum(&|at| at / step <= end && at / step + ROLLING_STEPS > end)).max().unwrap_or(0)
+                let ends = ends.filter(|end| *end >= born && *end <= born + ROLLING_STEPS);
+                ends.map(|end| sum(&|at| at / step <= end && at / step + ROLLING_STEPS >= end)).max().unwrap_or(0)
             }
             Window::Total | Window::Rate { .. } | Window::Now => sum(&|_| true),
         }

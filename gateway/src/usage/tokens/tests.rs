@@ -36,18 +36,22 @@ fn fr_cost_14_no_text_stops_the_counting_and_none_is_counted_short() {
     for vocabulary in [Vocabulary::O200k, Vocabulary::Cl100k] {
         vocabulary.count("warm");
         for ((name, short), (_, long)) in patterns(100_000).into_iter().zip(patterns(1_000_000)) {
+            // Of three times the shortest: other tests take turns on the same core.
             let time = |text: &str, times: usize| {
-                let before = cpu_us();
-                let count: u64 = (0..times).map(|_| vocabulary.count(text)).sum();
-                (count, cpu_us().saturating_sub(before))
+                let once = || {
+                    let before = cpu_us();
+                    let count: u64 = (0..times).map(|_| vocabulary.count(text)).sum();
+                    (cpu_us().saturating_sub(before), count)
+                };
+                (0..3).map(|_| once()).min().unwrap()
             };
             // As much text in ten pieces: the system's clock moves every few milliseconds.
-            let (_, pieces) = time(&short, 10);
-            let (counted, whole) = time(&long, 1);
+            let (pieces, _) = time(&short, 10);
+            let (whole, counted) = time(&long, 1);
             println!("{vocabulary:?} {name}: 10 times 100 KB {pieces} us, 1 MB {whole} us, {counted} tokens");
-            assert!(whole < pieces.saturating_mul(3) / 2 + 20_000, "{name}: {pieces} us, then {whole} us");
-            // The machine of the tests may be busy; what is not linear takes many seconds.
-            assert!(whole < 400_000, "{name}: {whole} us");
+            // One of ten times the length takes less than fifteen times as long.
+            assert!(whole < pieces.saturating_mul(3) / 2 + 5_000, "{name}: {pieces} us, then {whole} us");
+            assert!(whole < 100_000, "{name}: {whole} us");
             // The whole text at once, where that ends in this life.
             let exact = u64::try_from(vocabulary.tokenizer().count(&*short)).unwrap();
             let ours = vocabulary.count(&short);

@@ -1,6 +1,6 @@
--- A rolling window is 60 steps. Calls may be born earlier than others that were counted already, on other clocks: every
+-- A rolling window is the step of a birth and 60 before it: what was used leaves late, and never early. Calls may be born earlier than others that were counted already, on other clocks: every
 -- window that the birth lies in has to have room.
-local STEPS, KEPT = 60, 130
+local STEPS, KEPT = 61, 130
 
 local function read_steps(line)
   local steps, known = {}, nil

@@ -197,8 +197,8 @@ async fn a_rolling_window_lets_go_by_steps() {
     node.counter.reserve(&born(0, 50)).await.unwrap();
     let refused = exceeded(node.counter.reserve(&born(10, 21)).await);
     assert_eq!(refused.standing.as_ref().unwrap().remaining, 20);
-    assert_eq!(refused.retry_after, Some(Duration::from_millis(30 * minute - 10)));
-    let again = 10 + 30 * minute - 10;
+    assert_eq!(refused.retry_after, Some(Duration::from_millis(31 * minute - 10)));
+    let again = 31 * minute;
     exceeded(node.counter.reserve(&born(again - 1, 21)).await);
     node.counter.reserve(&born(again, 21)).await.unwrap();
     // A clock that stands a minute behind the others.
