@@ -100,7 +100,7 @@ async fn fr_cost_02_two_gateways_never_pass_a_budget_together() {
 fn committed(redis: &Redis) -> u64 {
     let keys = redis.tell("KEYS *dollar*").unwrap();
     let keys = keys.split("\r\n").filter(|line| line.starts_with("weir{"));
-    let of = |key: &str| redis.tell(&format!("HVALS {key}")).unwrap_or_default();
+    let of = |key: &str| redis.tell(&format!("HVALS \"{key}\"")).unwrap_or_default();
     let numbers = keys.flat_map(|key| {
         let said = of(key);
         said.split("\r\n").filter_map(|word| word.parse::<u64>().ok()).collect::<Vec<_>>()
@@ -322,7 +322,7 @@ async fn what_nobodys_end_user_has_used_outlives_a_restart_and_an_attempt_is_no_
     };
     scene.upstream.always(Script::json(200, say::answer("a", 1, 10)));
     // Two attempts are one call.
-    scene.upstream.next(Script::raw(""));
+    scene.upstream.next(Script::json(429, say::error("busy", "rate_limit_error", None)).header("retry-after-ms", "10"));
     for round in 0..3 {
         assert_eq!(scene.gateway.fetch(&call(None)).await.status, 200, "round {round}");
     }

@@ -51,7 +51,7 @@ async fn fr_rl_05_whoever_waits_as_told_is_served_and_a_budget_tells_no_short_wa
         rule("tokens", "what: output_tokens, amount: 10, per: second, times: 3"),
         rule("rolling", "what: requests, amount: 2, per: second, times: 2, window: rolling"),
         rule("month", "what: requests, amount: 2, per: month"),
-        rule("ever", "what: money, dollars: \"0.00003\", per: ever"),
+        rule("ever", "what: money, dollars: \"0.0002\", per: ever"),
     ];
     let scene =
         Scene::with(|config| rules.iter().fold(config, |config, (tenant, rule)| config.tenant(tenant, rule))).await;
