@@ -273,7 +273,8 @@ async fn fr_cost_14_no_text_holds_anybody_up_or_gets_around_a_limit() {
 #[tokio::test]
 async fn fr_cost_15_five_hundred_calls_of_a_rich_caller_are_reserved_for_one_by_one() {
     let postgres = Postgres::start();
-    let store = postgres.as_ref().map(|postgres| format!("store: {{ url: \"{}?schema=weir\" }}", postgres.database("weir")));
+    let store =
+        postgres.as_ref().map(|postgres| format!("store: {{ url: \"{}?schema=weir\" }}", postgres.database("weir")));
     for store in [Some(String::new()), store].into_iter().flatten() {
         let rule = "limit_rules: [{ name: rich, what: output_tokens, amount: 20000, per: month }]";
         let scene = Scene::with(|config| {

@@ -42,7 +42,9 @@ impl Scene {
         let upstream = Upstream::start().await;
         upstream.always(Script::json(200, say::answer("a", 7, 1)));
         let rule = |outage: &str| {
-            format!("limit_rules: [{{ name: r, what: requests, amount: 100000, per: minute, when_unavailable: {outage} }}]")
+            format!(
+                "limit_rules: [{{ name: r, what: requests, amount: 100000, per: minute, when_unavailable: {outage} }}]"
+            )
         };
         let config = Config::with(&upstream)
             .tenant("local", "key_limits: { requests_per_minute: 100 }")

@@ -72,8 +72,7 @@ fn large(path: &str, usage_first: bool) -> Value {
 async fn fr_rl_09_whole_answers_fill_the_quota_however_they_come() {
     let paths = ["/v1/chat/completions", "/v1/embeddings", "/v1/rerank", "/v1/messages", "/v1/responses"];
     let upstream = Upstream::start().await;
-    let kinds =
-        ["application/json", "application/json; charset=utf-8", "", "text/plain", "application/problem+json"];
+    let kinds = ["application/json", "application/json; charset=utf-8", "", "text/plain", "application/problem+json"];
     // One end-user for every path, number of pieces and content type, each with a quota of its own.
     let rule = "limit_rules: [{ name: own, what: tokens, amount: 1000, per: minute, each: [end_user] }]";
     let config = Config::default().deployment("mock", "mock-a", &upstream.base_url(), ALL).tenant("acme", rule);

@@ -70,8 +70,12 @@ async fn fr_rl_05_whoever_waits_as_told_is_served_and_a_budget_tells_no_short_wa
         assert_eq!(refused.status, 429, "{tenant}: {:?}", refused.body);
         if ["rate", "tokens"].contains(&tenant.as_str()) {
             let kind = if tenant == "rate" { "requests" } else { "tokens" };
-            let quota = |name: &str| refused.head.get(&format!("x-ratelimit-{name}-{kind}")).unwrap_or("none").to_owned();
-            assert_eq!((quota("limit").parse().ok(), quota("remaining").parse().ok()), (Some(if tenant == "rate" { 2 } else { 10 }), Some(0)));
+            let quota =
+                |name: &str| refused.head.get(&format!("x-ratelimit-{name}-{kind}")).unwrap_or("none").to_owned();
+            assert_eq!(
+                (quota("limit").parse().ok(), quota("remaining").parse().ok()),
+                (Some(if tenant == "rate" { 2 } else { 10 }), Some(0))
+            );
             assert!(quota("reset").ends_with('s'), "{}", quota("reset"));
             assert!(refused.code().ends_with("_limit_reached") && refused.head.get("x-should-retry").is_none());
         } else {

@@ -114,7 +114,13 @@ pub const LIMIT_RULE: &[Key] = &[
         "rolling",
         "`rate` drains evenly, `calendar` begins anew with each hour, day, week (Monday) or month of the zone, `rolling` looks at the last so long, in steps of a sixtieth: what was used counts up to a step longer, never shorter.",
     ),
-    key("zone", Text, Usually("UTC"), "Europe/Berlin", "Time zone of the calendar, by its IANA name. Only a calendar has one."),
+    key(
+        "zone",
+        Text,
+        Usually("UTC"),
+        "Europe/Berlin",
+        "Time zone of the calendar, by its IANA name. Only a calendar has one.",
+    ),
     key(
         "models",
         Texts,

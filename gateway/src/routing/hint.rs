@@ -111,9 +111,8 @@ mod tests {
     const NOON_MS: u64 = 1_795_608_000_000;
 
     fn hint(pairs: &[(&str, &str)]) -> Option<Duration> {
-        let pair = |(name, value): &(&str, &str)| {
-            (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap())
-        };
+        let pair =
+            |(name, value): &(&str, &str)| (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap());
         rate_limited(&pairs.iter().map(pair).collect(), NOON_MS)
     }
 

@@ -65,7 +65,8 @@ impl Words {
         }
         let days = self.times.unwrap_or(1) * if per == "week" { 7 } else { 1 };
         let fits = per != "month" && (!["day", "week"].contains(&per) || days <= 366);
-        let is_countable = window == "rolling" || !["amount: 9000000000000000", "dollars: \"2000000\""].contains(&self.amount);
+        let is_countable =
+            window == "rolling" || !["amount: 9000000000000000", "dollars: \"2000000\""].contains(&self.amount);
         fits && !self.zone && is_countable
     }
 }
@@ -91,7 +92,8 @@ fn every_combination_of_words_is_kept_or_is_a_fault() {
         assert_eq!(!faulty.contains(&at), words.makes_sense(), "{words:?}");
     }
     // What is taken is kept: each of them counts a call and refuses one beyond it.
-    let taken: Vec<String> = rules.into_iter().enumerate().filter(|(at, _)| !faulty.contains(at)).map(|(_, r)| r).collect();
+    let taken: Vec<String> =
+        rules.into_iter().enumerate().filter(|(at, _)| !faulty.contains(at)).map(|(_, r)| r).collect();
     assert!(taken.len() > 200, "{}", taken.len());
     let folder = folder();
     let tenants = load_text(&folder, &file(&taken)).unwrap().settings.tenants;
@@ -103,12 +105,43 @@ fn every_combination_of_words_is_kept_or_is_a_fault() {
 #[test]
 fn absurd_amounts_are_faults_each_at_its_place() {
     let amounts = [
-        "0", "-1", "1.5", "1e3", "\"5\"", "9000000000000001", "18446744073709551616", "null", "[]", "true", "0x", "''",
-        "-9223372036854775808", ".inf", ".nan",
+        "0",
+        "-1",
+        "1.5",
+        "1e3",
+        "\"5\"",
+        "9000000000000001",
+        "18446744073709551616",
+        "null",
+        "[]",
+        "true",
+        "0x",
+        "''",
+        "-9223372036854775808",
+        ".inf",
+        ".nan",
     ];
     let dollars = [
-        "\"0\"", "\"0.0\"", "\"0.000000000\"", "\"-1\"", "\"1e3\"", "\"inf\"", "\"NaN\"", "\"1,000\"", "\" 5\"", "\"5 \"",
-        "\"+5\"", "\"0x10\"", "\"٣\"", "\"1000000000\"", "\"5.0000000001\"", "\"$5\"", "\"\"", "null", "[5]", "true",
+        "\"0\"",
+        "\"0.0\"",
+        "\"0.000000000\"",
+        "\"-1\"",
+        "\"1e3\"",
+        "\"inf\"",
+        "\"NaN\"",
+        "\"1,000\"",
+        "\" 5\"",
+        "\"5 \"",
+        "\"+5\"",
+        "\"0x10\"",
+        "\"٣\"",
+        "\"1000000000\"",
+        "\"5.0000000001\"",
+        "\"$5\"",
+        "\"\"",
+        "null",
+        "[5]",
+        "true",
     ];
     let amounts = amounts.iter().map(|amount| format!("what: tokens, per: day, amount: {amount}"));
     let dollars = dollars.iter().map(|dollars| format!("what: money, per: day, dollars: {dollars}"));

@@ -10,13 +10,13 @@ use crate::clock;
 use crate::config::settings::{LimitRule, TenantRule};
 use crate::exchange::CallId;
 use crate::identity::{CredentialKind, KeyId, Subject, TenantPath};
-use crate::limits::{LimitKind, Limits, MINUTE_MS};
 use crate::limits::counter::{Ask, Line, Outage};
 use crate::limits::ledger::{Denied, Ledger, Room};
 use crate::limits::quantity::{Amounts, Quantity};
 use crate::limits::reservation::Asked;
 use crate::limits::rule::{Each, RuleSettings};
 use crate::limits::window::{ROLLING_STEPS, Window};
+use crate::limits::{LimitKind, Limits, MINUTE_MS};
 
 /// A configured limit can't refuse.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -20,7 +20,8 @@ const MONEY_MAX: u64 = 999_999_999_999_999_999;
 pub(super) async fn every_amount_in_every_window_is_kept(stand: &dyn Stand) {
     let lengths = [1_000, 2_000, 7_000, 60_000, HOUR_MS, 7 * DAY_MS, 366 * DAY_MS];
     let rates = lengths.map(|ms| Window::Rate { ms });
-    let budgets = lengths.map(|ms| Window::Rolling { ms }).into_iter().chain(UNITS.map(calendar)).chain([Window::Total]);
+    let budgets =
+        lengths.map(|ms| Window::Rolling { ms }).into_iter().chain(UNITS.map(calendar)).chain([Window::Total]);
     let budgets: Vec<Window> = budgets.collect();
     for quantity in QUANTITIES {
         for cap in [1, 2, 999, RATE_MAX] {
