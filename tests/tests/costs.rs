@@ -143,7 +143,7 @@ async fn fr_cost_06_a_budget_that_is_linked_later_refuses_at_once_and_names_itse
     assert_eq!(gateway.fetch(&call).await.code(), "budget_exceeded");
 }
 
-/// 0.80 are left, 0.05 are held, 1.40 are used. (There is no wallet that a plan overflows into: a budget is one amount.)
+/// 0.80 are left, 0.05 are held, 1.40 are used. (No wallet stands behind a plan here: a budget is one amount.)
 #[tokio::test]
 async fn fr_cost_09_what_was_used_beyond_the_budget_is_a_debt_that_everybody_sees() {
     let upstream = Upstream::start().await;

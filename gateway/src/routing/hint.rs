@@ -1,8 +1,8 @@
 //! When an upstream that is too busy wants to be asked again, in whatever form it says so. Pure.
 //!
 //! `retry-after-ms` before `retry-after` (seconds, also with a fraction, or a date), before OpenAI's
-//! `x-ratelimit-reset-*`. What is no hint is none: the caller's default holds then. Nothing is clamped here, since those
-//! who wait and those who pass it on have bounds of their own.
+//! `x-ratelimit-reset-*`. What is no hint is none: the caller's default holds then. Nothing is clamped here: those who
+//! wait and those who pass it on have bounds of their own.
 
 use std::time::Duration;
 

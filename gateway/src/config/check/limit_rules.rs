@@ -55,7 +55,8 @@ impl Check<'_> {
         if let (Some(amount), Some(Window::Rate { .. })) = (amount, window)
             && amount > RATE_AMOUNT_MAX
         {
-            let why = "a rate counts to 1125899906842624 (of money: 1125899 dollars): say `window: rolling`, or a shorter `per`";
+            let why = "a rate counts to 1125899906842624 (of money: 1125899 dollars): say `window: rolling`, or a \
+                       shorter `per`";
             self.fault(section.at("window"), Wrong::LimitRule(why));
         }
         let each = self.each(section);
