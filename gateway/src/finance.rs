@@ -3,7 +3,7 @@
 //! Everything here is computed from the ledger's own sums ([`crate::store::rollup`]) in whole nano-dollars. Refuses
 //! questions with more groups than a report may have. Start at [`report`]; [`budget`] says what budgets have left,
 //! [`close`] freezes months, [`export`] writes the ledger in the columns of [`focus`], [`allocation`] spreads shared
-//! cost, [`reconcile`] compares with what a provider bills.
+//! cost, [`reconcile`] compares with what a provider bills, [`reprice`] holds rows against other prices.
 
 pub mod allocation;
 pub mod budget;
@@ -15,6 +15,7 @@ pub mod focus;
 pub mod forecast;
 pub mod reconcile;
 pub mod report;
+pub mod reprice;
 pub mod statement;
 pub mod watch;
 

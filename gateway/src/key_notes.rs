@@ -67,7 +67,7 @@ fn note_of(event: &KeyEvent) -> AuditNote {
     }
 }
 
-/// Whether an event is about something with a name of its own: a user or a group, a statement, a budget.
+/// Whether an event is about something with a name of its own: a user or a group, a statement, a budget, corrections.
 fn is_of_no_key(event: &str) -> bool {
-    ["directory_", "statement_", "budget_"].iter().any(|begin| event.starts_with(begin))
+    ["directory_", "statement_", "budget_", "usage_"].iter().any(|begin| event.starts_with(begin))
 }

@@ -26,7 +26,7 @@ decision := {"allow": false, "rule": "scope", "reason": "outside_tenant"} if {
 _roles := {
 	"owner": ["*"],
 	"security": ["status.read", "keys.*", "tenants.*", "secrets.*", "roles.grant", "issuers.*", "policy.*", "directory.*", "audit.*", "usage.read"],
-	"finance": ["usage.read", "tenants.read", "statements.close"],
+	"finance": ["usage.read", "usage.reprice", "tenants.read", "statements.close"],
 	"developer": ["keys.read", "keys.create", "keys.rotate", "keys.expire", "keys.revoke", "usage.read", "tenants.read"],
 	"auditor": ["status.read", "keys.read", "tenants.read", "secrets.read", "issuers.read", "policy.read", "directory.read", "audit.*", "usage.read"],
 }

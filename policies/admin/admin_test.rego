@@ -20,6 +20,7 @@ test_roles_have_their_own if {
 	_ask(_everywhere("security"), "keys.revoke", {}).allow
 	_ask(_everywhere("finance"), "usage.read", {}).allow
 	_ask(_everywhere("finance"), "statements.close", {"deployment": true}).allow
+	_ask(_everywhere("finance"), "usage.reprice", {"deployment": true}).allow
 	_ask(_everywhere("developer"), "keys.create", {"tenant": "acme"}).allow
 	_ask(_everywhere("auditor"), "audit.verify", {"deployment": true}).allow
 }
@@ -28,7 +29,7 @@ test_roles_have_no_more if {
 	every pair in [
 		["security", "admins.change"], ["finance", "keys.read"], ["finance", "audit.verify"],
 		["developer", "keys.scope"], ["developer", "tenants.create"], ["developer", "issuers.read"],
-		["auditor", "keys.create"], ["auditor", "statements.close"], ["auditor", "policy.change"], ["nobody", "usage.read"], ["", "keys.read"],
+		["auditor", "keys.create"], ["auditor", "statements.close"], ["auditor", "usage.reprice"], ["security", "usage.reprice"], ["auditor", "policy.change"], ["nobody", "usage.read"], ["", "keys.read"],
 	] {
 		decision := _ask(_everywhere(pair[0]), pair[1], {})
 		decision == {"allow": false, "rule": "default_deny", "reason": "role_not_allowed"}

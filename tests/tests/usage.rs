@@ -1,7 +1,8 @@
 //! What is charged: field reports about usage, by their ids.
 
 use e2e::client::Request;
-use e2e::config::Config;
+use e2e::clock;
+use e2e::config::{ADMIN_TOKEN, Config};
 use e2e::gateway::{Gateway, outcome};
 use e2e::say;
 use e2e::upstream::{Script, Step, Upstream};
@@ -177,6 +178,22 @@ async fn a_rows_buckets_never_overlap_and_the_providers_own_cost_stands_beside_o
     assert_eq!(total["cost_nano"].as_i64().unwrap() - before, made["difference_nano"].as_i64().unwrap(), "{made}");
     assert_eq!((total["corrections"].as_u64(), total["attempts"].as_u64()), (Some(2), Some(2)), "{total}");
     assert_eq!(reprice(&["--apply"]).await["corrections"], 0, "once is enough");
+
+    // The admin listener does it at the prices of the configuration, which are the old ones; both are on the audit log.
+    let asked = Request::post("/admin/v1/usage/reprice", ADMIN_TOKEN, json!({"apply": true}).to_string());
+    let back = asked.fetch(scene.gateway.admin).await.json();
+    assert_eq!((back["corrections"].as_i64(), back["applied"].as_bool()), (Some(2), Some(true)), "{back}");
+    assert_eq!(back["difference_nano"].as_i64(), made["difference_nano"].as_i64().map(|nano| -nano), "{back}");
+    assert_eq!(scene.gateway.ledger().await["total"]["cost_nano"].as_i64(), Some(before));
+    let notes = async || {
+        let records = scene.gateway.weir(&["audit", "list", "--json", "--limit", "1000"]).await.json();
+        let all = records.as_array().cloned().unwrap_or_default();
+        let told = |note: &&Value| note.to_string().contains("usage_repriced");
+        let told: Vec<_> = all.iter().filter(told).map(Value::to_string).collect();
+        (told.len() == 2).then_some(told)
+    };
+    let notes = clock::eventually("both corrections on the audit log", notes).await;
+    assert!(notes.iter().all(|note| note.contains("2 rows, ") && note.contains("acme/research")), "{notes:?}");
 }
 
 const LATER: &str =

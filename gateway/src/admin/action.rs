@@ -47,6 +47,8 @@ pub enum Action {
     DirectoryRead,
     /// Look at usage and cost.
     UsageRead,
+    /// Hold usage against the prices, and correct what was charged otherwise.
+    UsageReprice,
     /// Close months for good.
     StatementsClose,
     /// Verify the audit log.
@@ -55,7 +57,7 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::StatusRead,
         Self::KeysRead,
         Self::KeysCreate,
@@ -78,6 +80,7 @@ impl Action {
         Self::PolicyChange,
         Self::DirectoryRead,
         Self::UsageRead,
+        Self::UsageReprice,
         Self::StatementsClose,
         Self::AuditVerify,
     ];
@@ -107,6 +110,7 @@ impl Action {
             Self::PolicyChange => "policy.change",
             Self::DirectoryRead => "directory.read",
             Self::UsageRead => "usage.read",
+            Self::UsageReprice => "usage.reprice",
             Self::StatementsClose => "statements.close",
             Self::AuditVerify => "audit.verify",
         }
@@ -124,6 +128,7 @@ impl Action {
                 | Self::PolicyAsk
                 | Self::PolicyChange
                 | Self::DirectoryRead
+                | Self::UsageReprice
                 | Self::AuditVerify
         )
     }

@@ -23,10 +23,13 @@ use crate::finance::close::{CloseError, CloseOf, close as close_month, verify};
 use crate::finance::export::{Export, ExportOf};
 use crate::finance::focus::Version;
 use crate::finance::focus::sink::{Format, Sink};
+use crate::finance::reprice::{Prices, RepriceOf, reprice as repriced};
 use crate::identity::TenantPath;
 use crate::running::Running;
+use crate::store::StoreError;
 use crate::store::rollup::RollupFilter;
 use crate::store::statement::StatementRow;
+use crate::store::usage::UsageFilter;
 
 /// Whose things are asked for.
 #[derive(Debug, Deserialize)]
@@ -101,6 +104,40 @@ pub(crate) async fn check(
     visible(&running, &authority, number).await?;
     let verdict = verify(&running.store, number).await.map_err(AdminError::fault)?;
     serde_json::to_value(verdict).map(Json).map_err(AdminError::fault)
+}
+
+/// Which rows are held against the prices.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Reprice {
+    tenant: Option<TenantPath>,
+    since_ms: Option<u64>,
+    until_ms: Option<u64>,
+    as_of_ms: Option<u64>,
+    #[serde(default)]
+    apply: bool,
+}
+
+/// At the prices of the running configuration. Each correction is a row of the ledger, so the sums are the answer.
+pub(crate) async fn reprice(
+    State(running): State<Arc<Running>>,
+    body: Result<Json<Reprice>, JsonRejection>,
+) -> Result<Json<Value>, AdminError> {
+    let Json(asked) = body.map_err(|error| AdminError::unread(error.status(), error.body_text()))?;
+    let world = running.world.load_full();
+    let prices = Prices::new(world.prices.clone(), &world.settings.models);
+    let of = RepriceOf {
+        filter: UsageFilter {
+            since_ms: asked.since_ms,
+            until_ms: asked.until_ms,
+            tenant: asked.tenant.map(|tenant| tenant.as_str().to_owned()),
+        },
+        as_of_ms: asked.as_of_ms,
+        apply: asked.apply,
+        now_ms: clock::unix_ms(),
+    };
+    let done = repriced(&running.store, &prices, &of, |_| Ok::<_, StoreError>(())).await.map_err(AdminError::fault)?;
+    serde_json::to_value(done).map(Json).map_err(AdminError::fault)
 }
 
 /// A month to close.

@@ -78,6 +78,7 @@ pub fn table() -> Vec<Route> {
         route("DELETE", "/admin/v1/policy/data/{*path}", Asks(Action::PolicyChange), delete(policy::take_back)),
         route("GET", "/admin/v1/directory", Asks(Action::DirectoryRead), get(directory::list)),
         route("GET", "/admin/v1/usage", Asks(Action::UsageRead), get(ledger::usage)),
+        route("POST", "/admin/v1/usage/reprice", Asks(Action::UsageReprice), post(finance::reprice)),
         route("GET", "/admin/v1/budgets", Asks(Action::UsageRead), get(finance::budgets)),
         route("GET", "/admin/v1/export", Asks(Action::UsageRead), get(finance::export)),
         route("GET", "/admin/v1/statements", Asks(Action::UsageRead), get(finance::statements)),

@@ -6,6 +6,7 @@
 #![allow(clippy::arithmetic_side_effects, clippy::as_conversions)] // tests count small numbers
 #![allow(clippy::disallowed_methods, reason = "figures are measured where an environment variable says so")]
 
+mod corrections;
 mod directories;
 mod key_changes;
 mod keys;
@@ -106,6 +107,7 @@ promises! {
         sums_are_those_of_the_rows,
         a_closed_month_stays_as_it_is,
         an_alert_is_given_once;
+    corrections: those_who_correct_at_once_write_one_row_and_earlier_prices_may_come_back;
     together:
         writers_wait_for_each_other_and_none_is_lost,
         a_deletion_beside_new_keys_leaves_none_alive,

@@ -23,6 +23,8 @@ pub struct Charged {
     pub cost_nano: i64,
     /// Nano-dollars by list price.
     pub list_nano: i64,
+    /// How many corrections are in it.
+    pub corrections: u64,
 }
 
 impl Charged {
@@ -32,6 +34,7 @@ impl Charged {
         Charged {
             cost_nano: self.cost_nano.saturating_add(other.cost_nano),
             list_nano: self.list_nano.saturating_add(other.list_nano),
+            corrections: self.corrections.saturating_add(other.corrections),
         }
     }
 
@@ -39,6 +42,7 @@ impl Charged {
         Charged {
             cost_nano: self.cost_nano.saturating_sub(other.cost_nano),
             list_nano: self.list_nano.saturating_sub(other.list_nano),
+            corrections: 0,
         }
     }
 }
@@ -90,7 +94,7 @@ pub fn judge(event: &UsageEvent, charged: Charged, rating: Rating<'_>) -> Verdic
         Ok(cost) => cost,
         Err(unpriced) => return Verdict::Unpriced(unpriced),
     };
-    let difference = Charged { cost_nano: cost.nano, list_nano: cost.list_nano }.minus(charged);
+    let difference = Charged { cost_nano: cost.nano, list_nano: cost.list_nano, corrections: 0 }.minus(charged);
     if difference == Charged::default() {
         return Verdict::Right;
     }
@@ -109,11 +113,11 @@ fn buckets(event: &UsageEvent) -> Option<Buckets> {
     })
 }
 
-/// The correction's id: made from what it corrects and what it brings it to, so that two who correct at once write one
-/// row; beside the row's own id in the order of ids.
-fn id(event: &UsageEvent, target: Charged, version: &str) -> CallId {
+/// The correction's id: made from what it corrects and how often that was corrected before, so that two who correct at
+/// once write one row, and who goes back to an earlier price writes another; beside the row's own id in their order.
+fn id(event: &UsageEvent, charged: Charged) -> CallId {
     let mut hasher = blake3::Hasher::new();
-    for part in [&*event.event.to_string(), version, &target.cost_nano.to_string(), &target.list_nano.to_string()] {
+    for part in [event.event.to_string(), charged.corrections.to_string()] {
         hasher.update(part.as_bytes());
         hasher.update(b"\n");
     }
@@ -129,7 +133,7 @@ fn id(event: &UsageEvent, target: Charged, version: &str) -> CallId {
 /// be read as a tenant's path.
 pub fn correction(event: &UsageEvent, charged: Charged, verdict: &Verdict, now_ms: u64) -> Option<Closing> {
     let Verdict::Off { difference, version, pricing } = verdict else { return None };
-    let call = id(event, charged.plus(*difference), version);
+    let call = id(event, charged);
     let attempt = Attempt {
         attempt: 0,
         deployment: event.deployment.as_str().into(),

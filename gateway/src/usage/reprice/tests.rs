@@ -41,7 +41,7 @@ async fn judged(store: &Store, book: &PriceBook) -> (UsageEvent, Charged, Verdic
     let page = store.usage_events(&UsageFilter::default(), None).await.unwrap();
     let corrected = store.corrections(&page).await.unwrap();
     let event = page.into_iter().find(|event| event.kind == "usage").unwrap();
-    let own = Charged { cost_nano: event.cost_nano, list_nano: event.list_nano };
+    let own = Charged { cost_nano: event.cost_nano, list_nano: event.list_nano, corrections: 0 };
     let charged = own.plus(corrected.get(&event.event.to_string()).copied().unwrap_or_default());
     let verdict = judge(&event, charged, Rating { book, provider: "openai", as_of_ms: None });
     (event, charged, verdict)
