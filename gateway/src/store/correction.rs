@@ -84,5 +84,8 @@ fn edge(call: Uuid, rest: u8) -> Vec<u8> {
 }
 
 fn sum(row: &impl Cells) -> Result<(String, Charged), StoreError> {
-    Ok((row.text(0)?, Charged { cost_nano: row.int(1)?, list_nano: row.int(2)?, corrections: row.count(3, "usage.corrects")? }))
+    Ok((
+        row.text(0)?,
+        Charged { cost_nano: row.int(1)?, list_nano: row.int(2)?, corrections: row.count(3, "usage.corrects")? },
+    ))
 }
