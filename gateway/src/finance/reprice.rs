@@ -1,5 +1,6 @@
 //! Holds the ledger's rows against a price book, page by page, and writes the differences as corrections where that is
-//! wanted: the same for the command line and the admin listener. What a row should have cost is [`crate::usage::reprice`].
+//! wanted: the same for the command line and the admin listener. What a row should have cost is told by
+//! [`crate::usage::reprice`].
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -13,7 +13,8 @@ use crate::usage::price::PriceBook;
 fn prices(version: &str, input: u32, output: u32) -> Prices {
     let attempt = closing(call(1), 1).attempts.remove(0);
     let text = format!(
-        "version: {version}\nprices:\n  - {{provider: {}, model: {}, input: '{input} per 1M', output: '{output} per 1M'}}\n",
+        "version: {version}\nprices:\n  - \
+         {{provider: {}, model: {}, input: '{input} per 1M', output: '{output} per 1M'}}\n",
         attempt.provider, attempt.model
     );
     Prices::new(PriceBook::parse(&text).unwrap(), &[])
