@@ -34,7 +34,7 @@ use crate::identity::keyring::Keyring;
 use crate::identity::own_tokens::OwnTokens;
 use crate::identity::own_tokens::keys::KeysFault;
 use crate::identity::token_endpoint::{self, throttle::Throttle};
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Closing, Journal, JournalError};
 use crate::limits::Limits;
 use crate::limits::counter::Spent;
 use crate::limits::local::Local;
@@ -47,6 +47,7 @@ use crate::proxy::Gateway;
 use crate::routing::stored::Stored;
 use crate::routing::{Health, Queues, RetryBudget};
 use crate::running::{Flights, Running};
+use crate::store::node::Node;
 use crate::store::sqlite::Create;
 use crate::store::{Store, StoreError};
 use crate::tls::{self, TlsFault};
@@ -62,6 +63,8 @@ const ENGINE_STOP_MAX: Duration = Duration::from_secs(5);
 const ISSUERS_LOOK: Duration = Duration::from_secs(1);
 /// Pause between two batches of the times at which keys were last used.
 const USES_NOTED: Duration = Duration::from_secs(2);
+/// Pause between two looks for limits' counters that are idle: a look reads them all, which takes milliseconds.
+const LIMITS_SWEPT: Duration = Duration::from_secs(10);
 /// Longest wait for the ledger at the end.
 const FLUSH_MAX: Duration = Duration::from_secs(10);
 
@@ -181,7 +184,7 @@ async fn open(settings: &Settings, mut world: World, pushed: Pushed) -> Result<(
     world.bundles = bundles.follow(&settings.bundles, clock::unix_ms());
     let directories = Directories::new();
     directories.refresh(&store, clock::unix_ms()).await?;
-    let (limits, counting) = limits(settings, &store).await?;
+    let (limits, counting) = limits(settings, &store, &replay.interrupted).await?;
     let running = Running {
         world: arc_swap::ArcSwap::from_pointee(world),
         pushed: tokio::sync::Mutex::new(pushed),
@@ -213,12 +216,20 @@ async fn open(settings: &Settings, mut world: World, pushed: Pushed) -> Result<(
 }
 
 /// The counters of limits: of this process, or of several in Redis. What was used before is read from the ledger.
-async fn limits(settings: &Settings, store: &Store) -> Result<(Limits, Option<Work>), ServeFault> {
+async fn limits(
+    settings: &Settings,
+    store: &Store,
+    interrupted: &[Closing],
+) -> Result<(Limits, Option<Work>), ServeFault> {
     let book: Arc<dyn Spent> = Arc::new(store.clone());
     let Some(redis) = settings.redis.clone() else { return Ok((Limits::local(clock::instant(), book), None)) };
     let alone = Arc::new(Local::system(clock::instant(), Arc::clone(&book)));
-    let (counter, work) = RedisCounter::new(redis, Clock::Server, book, alone)
+    let node = Node::counting(&settings.data)
+        .map_err(|source| ServeFault::Data { path: settings.data.display().to_string(), source })?;
+    let (counter, work) = RedisCounter::new(redis, Clock::Server, book, alone, node.as_str())
         .map_err(|error| ServeFault::Redis { why: error.to_string() })?;
+    let open = interrupted.iter().filter_map(|call| Some((call.tenant.as_ref()?.org().into(), call.call)));
+    let work = work.after(Arc::new(store.clone()), open.collect());
     if let Err(away) = counter.start().await {
         tracing::error!(why = away.code(), "Redis can't be asked; until it can, each limit's `when_unavailable` holds");
     }
@@ -251,6 +262,7 @@ impl Prepared {
         let fetcher = Fetcher::new(settings.upstream_ca.as_deref());
         tasks.spawn_on(bundle::poll::watch(running.clone(), fetcher, stopped.clone()), on);
         tasks.spawn_on(note_uses(running.clone(), stopped.clone()), on);
+        tasks.spawn_on(sweep_limits(running.clone(), stopped.clone()), on);
         tasks.spawn_on(key_notes::watch(running.clone(), stopped.clone()), on);
         tasks.spawn_on(finance::watch::watch(running.clone(), stopped.clone()), on);
         tasks.spawn_on(decision_log::ship::watch(running.clone(), stopped.clone()), on);
@@ -382,6 +394,19 @@ async fn note_uses(running: Arc<Running>, mut stop: watch::Receiver<bool>) {
             Ok(()) => noted_ms = now_ms,
             Err(error) => tracing::warn!(%error, "the last use of keys could not be written down"),
         }
+    }
+}
+
+/// Forgets limits' counters that are idle, so that calls rarely have to.
+async fn sweep_limits(running: Arc<Running>, mut stop: watch::Receiver<bool>) {
+    let mut tick = tokio::time::interval(LIMITS_SWEPT);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        running.limits.sweep(clock::instant());
     }
 }
 

@@ -38,11 +38,25 @@ impl Engine {
     /// # Panics
     /// It does not soon.
     pub async fn scripted(args: &[&str]) -> Self {
+        Self::start(&[&["--executor", "scripted"], args].concat()).await
+    }
+
+    /// Starts an engine with the model at `$WEIR_MODEL` and these further arguments; waits until it listens.
+    ///
+    /// # Panics
+    /// It does not soon.
+    pub async fn of_model(args: &[&str]) -> Self {
+        let model = program::model();
+        let model = model.to_str().expect("a plain path");
+        Self::start(&[&["--model", model], args].concat()).await
+    }
+
+    async fn start(args: &[&str]) -> Self {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().expect("room for a folder");
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).expect("a folder of our own");
         let mut command = Command::new(program::engine());
-        command.args(["--executor", "scripted", "--socket"]).arg(folder.path().join("engine.sock")).args(args);
+        command.arg("--socket").arg(folder.path().join("engine.sock")).args(args);
         command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().expect("weir-engine starts");
         let mut lines = BufReader::new(child.stdout.take().expect("a piped stdout")).lines();

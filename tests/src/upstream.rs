@@ -137,7 +137,7 @@ async fn serve(mut socket: TcpStream, state: Arc<State>) {
         state.records.add(received.clone());
         let (mut near, mut far) = socket.split();
         let played = tokio::select! {
-            played = play(&mut far, &script) => played,
+            played = play(&mut far, &script, &received) => played,
             () = gone(&mut near, &mut buffer) => Err(io::ErrorKind::ConnectionReset.into()),
         };
         // A write that fails tells the same as a read that ends: the peer is gone.
@@ -178,12 +178,13 @@ async fn gone(near: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMut) {
     while near.read_buf(buffer).await.is_ok_and(|count| count > 0) {}
 }
 
-async fn play(far: &mut (impl AsyncWrite + Unpin), script: &Script) -> io::Result<After> {
+async fn play(far: &mut (impl AsyncWrite + Unpin), script: &Script, received: &Received) -> io::Result<After> {
     for step in script.steps() {
         match step {
             Step::Send(bytes) => {
                 far.write_all(&bytes).await?;
                 far.flush().await?;
+                received.send();
             }
             Step::Fill(bytes, count) => {
                 for _ in 0..count {

@@ -58,6 +58,7 @@ mod scim;
 mod sdk;
 mod secrets;
 mod servers;
+mod shared_kills;
 mod shared_limits;
 mod shared_store;
 mod soak;

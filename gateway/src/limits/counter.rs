@@ -152,3 +152,13 @@ pub trait Spent: Send + Sync {
     /// The ledger can't be read: the call is refused.
     async fn spent(&self, line: &Line, span: Span) -> Result<u64, NotGranted>;
 }
+
+/// Tells what a single call used: reads the ledger.
+#[async_trait]
+pub trait UsedBy: Send + Sync {
+    /// The sum of the call's rows; nothing where it has none, which is a call that never reached an upstream.
+    ///
+    /// # Errors
+    /// The ledger can't be read.
+    async fn used_by(&self, call: CallId) -> Result<Amounts, NotGranted>;
+}

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! A hold is known by its call's id, on this side and in Redis: everything may be told twice. What Redis loses is read
-//! from the ledger again, and a running call's next renewal puts its hold back. Redis must not evict (`maxmemory-policy
+//! from the ledger again, and a running call's next renewal puts its hold back. What a gateway that was killed holds there
+//! its next start settles ([`lost`]). Redis must not evict (`maxmemory-policy
 //! noeviction`); without persistence a restart costs one question to the ledger for each budget.
 //!
 //! Start at [`RedisCounter`]; `script/take.lua` decides.
@@ -18,6 +19,7 @@ mod answer;
 mod breaker;
 mod link;
 mod live;
+mod lost;
 mod outage;
 mod queue;
 mod script;
@@ -25,16 +27,20 @@ mod seed;
 mod seen;
 pub mod settings;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use redis::RedisResult;
 
 use super::counter::{Ask, Counter, Granted, Line, NotGranted, Spent};
 use super::exceeded::Remaining;
 use super::quantity::Amounts;
 use super::window::Span;
+use crate::clock;
+use crate::exchange::CallId;
 use crate::telemetry::metric::limits as metric;
 use answer::{Answer, asked, grown, too_large};
 pub use link::Away;
@@ -47,6 +53,8 @@ use settings::RedisSettings;
 
 /// How often one call asks for a past that others change meanwhile.
 const SEED_ROUNDS_MAX: usize = 8;
+/// Organisations that are known to be enlisted; at the bound all are forgotten and enlisted again by and by.
+const ORGS_MAX: usize = 65_536;
 
 /// Whose time counts.
 #[derive(Debug, Clone)]
@@ -67,6 +75,8 @@ pub struct RedisCounter {
     spent: Arc<dyn Spent>,
     local: Arc<dyn Counter>,
     settings: RedisSettings,
+    /// Organisations that this gateway is named for as one that counts their calls.
+    enlisted: Mutex<HashSet<Arc<str>>>,
 }
 
 /// What the counter and its work behind the scenes have in common.
@@ -75,6 +85,10 @@ struct Shared {
     scripts: Scripts,
     clock: Clock,
     prefix: Arc<str>,
+    /// The gateway's name, which its next start has too.
+    node: Arc<str>,
+    /// This start's own.
+    start: Arc<str>,
 }
 
 /// Why no hold was taken or changed.
@@ -85,22 +99,25 @@ enum Failed {
 
 impl RedisCounter {
     /// Connects to nothing yet. `spent` tells what was used of a budget before it was counted here, `local` counts
-    /// while
-    /// Redis is away. The work has to run as long as the counter is used.
+    /// while Redis is away. `node` is the gateway's name, whose next start settles what this one can't. The work has to run as long as the counter is used.
     ///
     /// # Errors
     /// A URL or certificate makes no sense.
     pub fn new(
         settings: RedisSettings,
-        clock: Clock,
+        time: Clock,
         spent: Arc<dyn Spent>,
         local: Arc<dyn Counter>,
+        node: &str,
     ) -> RedisResult<(Arc<Self>, Work)> {
         let prefix = Arc::clone(&settings.prefix);
-        let shared = Arc::new(Shared { link: Link::new(&settings)?, scripts: Scripts::new(), clock, prefix });
+        let (node, start) = (node.into(), CallId::at(clock::unix_ms()).0.as_simple().to_string().into());
+        let link = Link::new(&settings)?;
+        let shared = Arc::new(Shared { link, scripts: Scripts::new(), clock: time, prefix, node, start });
         let (queue, work) = queue::new(Arc::clone(&shared), settings.flush_max);
         let (lives, turns, seen) = (Lives::default(), seed::Turns::default(), seen::Seen::default());
-        let counter = Self { shared, lives, queue, turns, seen, spent, local, settings };
+        let enlisted = Mutex::default();
+        let counter = Self { shared, lives, queue, turns, seen, spent, local, settings, enlisted };
         Ok((Arc::new(counter), work))
     }
 
@@ -126,6 +143,7 @@ impl RedisCounter {
     /// Takes a hold in Redis, or brings it to `budgets`.
     async fn take(&self, ask: &Ask, take: Take, budgets: &Amounts) -> Result<Granted, Failed> {
         for _ in 0..SEED_ROUNDS_MAX {
+            self.enlist(ask).await?;
             let unseeded = match self.once(ask, take, budgets).await? {
                 Answer::Granted(granted, left) => {
                     self.seen.keep(ask, left);
@@ -135,9 +153,25 @@ impl RedisCounter {
                 Answer::Over => return Err(Failed::Not(NotGranted::Unavailable { why: "hold_over" })),
                 Answer::Unseeded(unseeded) => unseeded,
             };
+            // Redis may have lost its data, and this with it.
+            self.enlisted.lock().remove(&ask.org);
             self.seed(ask, &unseeded).await?;
         }
         Err(Failed::Not(NotGranted::Unavailable { why: "ledger_moving" }))
+    }
+
+    /// Once for each organisation, before its first hold: whose holds to look for after a kill.
+    async fn enlist(&self, ask: &Ask) -> Result<(), Away> {
+        if self.enlisted.lock().contains(&ask.org) {
+            return Ok(());
+        }
+        self.shared.enlist(&ask.org).await?;
+        let mut enlisted = self.enlisted.lock();
+        if enlisted.len() >= ORGS_MAX {
+            enlisted.clear();
+        }
+        enlisted.insert(Arc::clone(&ask.org));
+        Ok(())
     }
 
     /// One round trip. A refusal while settlements wait to be told may be none: they give something back.
@@ -307,7 +341,7 @@ impl Shared {
             Clock::Server => 0,
             Clock::Given(us) => us.load(Ordering::Acquire).max(1),
         };
-        Place { prefix: &self.prefix, now_us }
+        Place { prefix: &self.prefix, now_us, node: &self.node, start: &self.start }
     }
 
     async fn take(&self, ask: &Ask, take: Take, budgets: &Amounts) -> Result<Answer, Failed> {
@@ -346,6 +380,18 @@ impl Shared {
 
     async fn settle(&self, job: &Job) -> Result<(), Away> {
         self.link.ask(&self.scripts.settle(self.place(), &job.ask, &job.used)).await.map(drop)
+    }
+
+    /// Settles a hold of an earlier start by the lines that it kept.
+    async fn end(
+        &self,
+        org: &str,
+        call: CallId,
+        member: &str,
+        lines: &[String],
+        used: &Amounts,
+    ) -> Result<(), Away> {
+        self.link.ask(&self.scripts.end(self.place(), org, call, member, lines, used)).await.map(drop)
     }
 }
 

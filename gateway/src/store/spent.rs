@@ -4,11 +4,12 @@
 use async_trait::async_trait;
 use weir_wire::endpoint::Endpoint;
 
-use super::either::{Cells, on, rows};
+use super::either::{Cells, on, row, rows};
 use super::rollup::{Column, RollupFilter};
 use super::{Store, StoreError, to_sql};
-use crate::limits::counter::{Line, NotGranted, Spent};
-use crate::limits::quantity::Quantity;
+use crate::exchange::CallId;
+use crate::limits::counter::{Line, NotGranted, Spent, UsedBy};
+use crate::limits::quantity::{Amounts, Quantity};
 use crate::limits::rule::counts_model;
 use crate::limits::window::Span;
 use crate::store::usage::UsageSum;
@@ -18,6 +19,30 @@ const ROWS: &str = "SELECT model, endpoint, count(*) FILTER (WHERE attempt = 0 A
      CAST(coalesce(sum(cost_nano), 0) AS BIGINT) FROM usage WHERE at_ms >= $1 AND at_ms < $2 \
      AND (tenant = $3 OR substr(tenant, 1, length($3) + 1) = $3 || '/') \
      AND ($4 IS NULL OR key = $4) AND ($5 IS NULL OR coalesce(end_user, '') = $5) GROUP BY model, endpoint";
+
+const CALL: &str = "SELECT count(*) FILTER (WHERE kind = 'usage'), \
+     CAST(coalesce(sum(input_tokens), 0) AS BIGINT), CAST(coalesce(sum(output_tokens), 0) AS BIGINT), \
+     CAST(coalesce(sum(cost_nano), 0) AS BIGINT) FROM usage WHERE call = $1";
+
+#[async_trait]
+impl UsedBy for Store {
+    async fn used_by(&self, call: CallId) -> Result<Amounts, NotGranted> {
+        let sums = row!(&self.pools, of_call, CALL, call.0.as_bytes().as_slice());
+        sums.map(Option::unwrap_or_default).map_err(|error| {
+            tracing::error!(%error, "what a call used can't be read");
+            NotGranted::Unavailable { why: "ledger_unreadable" }
+        })
+    }
+}
+
+fn of_call<R: Cells>(row: &R) -> Result<Amounts, StoreError> {
+    Ok(Amounts {
+        requests: row.count(0, "usage.call")?.min(1),
+        input_tokens: row.count(1, "usage.input_tokens")?,
+        output_tokens: row.count(2, "usage.output_tokens")?,
+        nano: u64::try_from(row.int(3)?).unwrap_or(0),
+    })
+}
 
 #[async_trait]
 impl Spent for Store {

@@ -1,6 +1,7 @@
 //! What the provider was asked, and what became of it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -30,12 +31,13 @@ pub struct Received {
     pub body: Bytes,
     /// When its last byte was there.
     pub at: Instant,
+    sent: AtomicUsize,
     fate: watch::Sender<Fate>,
 }
 
 impl Received {
     pub(super) fn new(head: Head, body: Bytes) -> Self {
-        Self { head, body, at: Instant::now(), fate: watch::Sender::new(Fate::Running) }
+        Self { head, body, at: Instant::now(), sent: AtomicUsize::new(0), fate: watch::Sender::new(Fate::Running) }
     }
 
     pub(super) fn end(&self) {
@@ -44,6 +46,15 @@ impl Received {
 
     pub(super) fn close(&self) {
         self.fate.send_replace(Fate::Closed(Instant::now()));
+    }
+
+    pub(super) fn send(&self) {
+        self.sent.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Parts of the answer that were written so far: its head, then each send of the script.
+    pub fn sent(&self) -> usize {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// The path asked for.

@@ -2,9 +2,7 @@
 //! fails; they are told in order of their coming, again and again, until Redis knows them.
 //!
 //! What is not told when the gateway ends stays charged at what was held: the safe side. [`Work::run`] gives it back to
-//! its caller, and a gateway that was killed settles again what its journal knows of the last hour: Redis remembers
-//! ended
-//! holds that long, so that telling it twice changes nothing.
+//! its caller, and the gateway's next start settles it at what its ledger says ([`super::lost`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,8 +12,10 @@ use futures_util::future::join_all;
 use tokio::sync::{mpsc, watch};
 
 use super::link::Away;
+use super::lost::Lost;
 use super::{Failed, Shared};
-use crate::limits::counter::Ask;
+use crate::exchange::CallId;
+use crate::limits::counter::{Ask, UsedBy};
 use crate::limits::quantity::Amounts;
 use crate::telemetry::metric::limits as metric;
 
@@ -56,12 +56,14 @@ pub struct Work {
     jobs: mpsc::Receiver<Job>,
     told: watch::Sender<u64>,
     flush_max: Duration,
+    /// What an earlier run left.
+    lost: Option<Lost>,
 }
 
 pub(super) fn new(shared: Arc<Shared>, flush_max: Duration) -> (Queue, Work) {
     let (sender, jobs) = mpsc::channel(PLACES);
     let (told, seen) = watch::channel(0);
-    (Queue { sender, put: Arc::default(), told: seen }, Work { shared, jobs, told, flush_max })
+    (Queue { sender, put: Arc::default(), told: seen }, Work { shared, jobs, told, flush_max, lost: None })
 }
 
 impl Queue {
@@ -105,10 +107,24 @@ impl Waiting {
 }
 
 impl Work {
+    /// Settles also what this gateway's earlier runs left: at what the ledger says of each call, the `interrupted` ones
+    /// among them (calls that the journal found open, with their organisations).
+    pub fn after(mut self, ledger: Arc<dyn UsedBy>, interrupted: Vec<(Arc<str>, CallId)>) -> Self {
+        self.lost = Some(Lost { ledger, interrupted });
+        self
+    }
+
     /// Works until `stop`, then tells what is left, within the settings' time. Gives what could not be told.
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Vec<Job> {
         let (shared, flush_max) = (Arc::clone(&self.shared), self.flush_max);
         let mut batch = Vec::new();
+        let lost = self.lost.take();
+        let ending = async {
+            if let Some(lost) = lost {
+                lost.tell(&shared).await;
+            }
+            std::future::pending::<()>().await;
+        };
         let working = async {
             // It ends when the counter is gone and all is told.
             while self.tell_next(&mut batch).await {}
@@ -116,6 +132,7 @@ impl Work {
         tokio::select! {
             () = shared.link.keep() => {}
             () = working => {}
+            () = ending => {}
             () = stop => {}
         }
         self.jobs.close();

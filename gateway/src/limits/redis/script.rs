@@ -5,6 +5,7 @@
 
 use redis::{Script, ScriptInvocation};
 
+use crate::exchange::CallId;
 use crate::limits::counter::{Ask, Line};
 use crate::limits::quantity::{Amounts, Quantity};
 use crate::limits::window::{CalendarUnit, ROLLING_STEPS, Span, Window};
@@ -30,6 +31,11 @@ pub(super) struct Scripts {
     settle: Script,
     seed: Script,
     probe: Script,
+    orgs: Script,
+    enlist: Script,
+    live: Script,
+    forget: Script,
+    kept: Script,
 }
 
 /// What of a call's hold a script is told.
@@ -49,6 +55,10 @@ pub(super) struct Place<'a> {
     pub(super) prefix: &'a str,
     /// Microseconds; 0 for the server's own time.
     pub(super) now_us: u64,
+    /// The gateway's name, which its next start has too.
+    pub(super) node: &'a str,
+    /// The name of this start of it.
+    pub(super) start: &'a str,
 }
 
 impl Scripts {
@@ -62,13 +72,27 @@ impl Scripts {
             seed: Script::new(include_str!("script/seed.lua")),
             // What is read-only, loading or full says so to a write alone.
             probe: Script::new("return redis.call('SET', KEYS[1], '1', 'PX', '1000')"),
+            orgs: Script::new("return redis.call('SMEMBERS', KEYS[1])"),
+            enlist: Script::new(
+                "redis.call('SADD', KEYS[1], ARGV[1]) redis.call('PEXPIRE', KEYS[1], ARGV[2]) return {'ok'}",
+            ),
+            live: Script::new(
+                "local page = redis.call('SSCAN', KEYS[1], ARGV[1], 'COUNT', 256) \
+                 table.insert(page[2], 1, page[1]) return page[2]",
+            ),
+            forget: Script::new("redis.call('SREM', KEYS[1], ARGV[1]) return {'ok'}"),
+            kept: Script::new("local kept = redis.call('GET', KEYS[1]) return kept and {kept} or {}"),
         }
     }
 
     /// Takes or changes a hold of `budgets` in all.
     pub(super) fn take(&self, place: Place<'_>, ask: &Ask, take: Take, budgets: &Amounts) -> ScriptInvocation<'_> {
         let mut call = self.take.prepare_invoke();
-        words(&mut call, place, ask, budgets, &ask.rates);
+        call.key(hold_key(place, &ask.org, ask.call)).key(lines_key(place, &ask.org, ask.call));
+        call.key(live_key(place, &ask.org));
+        amounts(&mut call, place, ttl_us(ask), budgets, &ask.rates);
+        call.arg(member(place, ask.call));
+        words(&mut call, place, ask);
         call.arg(match take {
             Take::Reserve => "reserve",
             Take::Extend => "extend",
@@ -80,8 +104,67 @@ impl Scripts {
     /// Ends a hold.
     pub(super) fn settle(&self, place: Place<'_>, ask: &Ask, used: &Amounts) -> ScriptInvocation<'_> {
         let mut call = self.settle.prepare_invoke();
-        words(&mut call, place, ask, used, &Amounts::default());
+        call.key(hold_key(place, &ask.org, ask.call)).key(lines_key(place, &ask.org, ask.call));
+        call.key(live_key(place, &ask.org));
+        amounts(&mut call, place, ttl_us(ask), used, &Amounts::default());
+        call.arg(member(place, ask.call));
+        words(&mut call, place, ask);
         call
+    }
+
+    /// Ends a hold of an earlier start, by the lines that it kept.
+    pub(super) fn end(
+        &self,
+        place: Place<'_>,
+        org: &str,
+        call: CallId,
+        member: &str,
+        lines: &[String],
+        used: &Amounts,
+    ) -> ScriptInvocation<'_> {
+        let mut script = self.settle.prepare_invoke();
+        script.key(hold_key(place, org, call)).key(lines_key(place, org, call)).key(live_key(place, org));
+        amounts(&mut script, place, 0, used, &Amounts::default());
+        script.arg(member);
+        for line in lines.chunks(LINE_WORDS) {
+            let Some((key, words)) = line.split_first() else { continue };
+            script.key(key);
+            for word in words {
+                script.arg(word);
+            }
+        }
+        script
+    }
+
+    /// The organisations that were enlisted for the gateway.
+    pub(super) fn orgs(&self, place: Place<'_>) -> ScriptInvocation<'_> {
+        self.orgs.key(orgs_key(place))
+    }
+
+    /// Enlists an organisation for the gateway.
+    pub(super) fn enlist(&self, place: Place<'_>, org: &str) -> ScriptInvocation<'_> {
+        let mut script = self.enlist.key(orgs_key(place));
+        script.arg(org).arg(TOTAL_MS);
+        script
+    }
+
+    /// A page of the gateway's holds that nobody settled.
+    pub(super) fn live(&self, place: Place<'_>, org: &str, cursor: &str) -> ScriptInvocation<'_> {
+        let mut script = self.live.key(live_key(place, org));
+        script.arg(cursor);
+        script
+    }
+
+    /// Takes one from those.
+    pub(super) fn forget(&self, place: Place<'_>, org: &str, member: &str) -> ScriptInvocation<'_> {
+        let mut script = self.forget.key(live_key(place, org));
+        script.arg(member);
+        script
+    }
+
+    /// The lines of a hold, as JSON.
+    pub(super) fn kept(&self, place: Place<'_>, org: &str, call: CallId) -> ScriptInvocation<'_> {
+        self.kept.key(lines_key(place, org, call))
     }
 
     /// Puts in what was used of a budget before: amounts by the first moment of a window, or by a moment of
@@ -143,10 +226,39 @@ fn step_from(ms: u64, at_ms: u64) -> u64 {
     at_ms.saturating_sub(at_ms.checked_rem(step(ms)).unwrap_or(0))
 }
 
+/// Words of one line beside its key, and the key.
+const LINE_WORDS: usize = 6;
+
+fn hold_key(place: Place<'_>, org: &str, call: CallId) -> String {
+    format!("{}:h:{}", tag(place.prefix, org), call.0.as_simple())
+}
+
+/// Where a hold's lines are kept for the next start of its gateway.
+fn lines_key(place: Place<'_>, org: &str, call: CallId) -> String {
+    format!("{}:l:{}", tag(place.prefix, org), call.0.as_simple())
+}
+
+/// The gateway's holds that nobody settled yet.
+fn live_key(place: Place<'_>, org: &str) -> String {
+    format!("{}:g:{}", tag(place.prefix, org), place.node)
+}
+
+/// The organisations with such holds, which lie wherever they do.
+fn orgs_key(place: Place<'_>) -> String {
+    format!("{}{{~{}}}", place.prefix, place.node)
+}
+
+/// A hold among those of its gateway.
+fn member(place: Place<'_>, call: CallId) -> String {
+    format!("{} {}", place.start, call.0.as_simple())
+}
+
+fn ttl_us(ask: &Ask) -> u64 {
+    u64::try_from(ask.ttl.as_micros()).unwrap_or(u64::MAX).min(RATE_MAX)
+}
+
 /// The words that every script on a call's lines begins with; `common.lua` reads them.
-fn words(call: &mut ScriptInvocation<'_>, place: Place<'_>, ask: &Ask, budgets: &Amounts, rates: &Amounts) {
-    call.key(format!("{}:h:{}", tag(place.prefix, &ask.org), ask.call.0.as_simple()));
-    let ttl_us = u64::try_from(ask.ttl.as_micros()).unwrap_or(u64::MAX).min(RATE_MAX);
+fn amounts(call: &mut ScriptInvocation<'_>, place: Place<'_>, ttl_us: u64, budgets: &Amounts, rates: &Amounts) {
     call.arg(place.now_us).arg(ttl_us).arg(REMEMBERED_MS);
     for amount in each(budgets) {
         call.arg(amount.min(COUNT_MAX));
@@ -154,6 +266,10 @@ fn words(call: &mut ScriptInvocation<'_>, place: Place<'_>, ask: &Ask, budgets: 
     for amount in each(rates) {
         call.arg(amount.min(RATE_MAX));
     }
+}
+
+/// The keys and words of the call's lines.
+fn words(call: &mut ScriptInvocation<'_>, place: Place<'_>, ask: &Ask) {
     for line in ask.lines.iter() {
         call.key(line_key(place.prefix, ask, line));
         let quantity = match line.quantity {

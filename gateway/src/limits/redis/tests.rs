@@ -3,6 +3,7 @@
 
 mod counts;
 mod faults;
+mod lost;
 mod nodes;
 mod places;
 mod scene;

@@ -13,12 +13,16 @@ pub const SETTLEMENTS_WAITING: &str = "weir_limits_settlements_waiting";
 /// Settlements that the shared counter was never told; what was held stays charged.
 pub const SETTLEMENTS_DROPPED: &str = "weir_limits_settlements_dropped_total";
 
+/// Holds of an earlier run that were settled at start, by what the ledger knew of them: `used`, `unused`.
+pub const RECOVERED: &str = "weir_limits_holds_recovered_total";
+
 /// Says what each is.
 pub(super) fn describe() {
     describe_gauge!(DEGRADED, "1 while the shared counter of limits isn't asked");
     describe_counter!(REDIS, "questions to the shared counter of limits, by outcome");
     describe_counter!(FALLBACK, "calls without the shared counter of limits, by what became of them");
     describe_gauge!(SETTLEMENTS_WAITING, "settlements that the shared counter of limits isn't told yet");
+    describe_counter!(RECOVERED, "holds of an earlier run that were settled at start, by what the ledger knew");
     describe_counter!(SETTLEMENTS_DROPPED, "settlements that the shared counter of limits was never told");
 }
 
@@ -40,6 +44,11 @@ pub fn fallback(rule: &'static str) {
 /// How many settlements wait.
 pub fn settlements_waiting(count: usize) {
     gauge!(SETTLEMENTS_WAITING).set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+}
+
+/// Counts a hold of an earlier run that is settled now.
+pub fn recovered(is_used: bool) {
+    counter!(RECOVERED, "as" => if is_used { "used" } else { "unused" }).increment(1);
 }
 
 /// Counts settlements that are never told.

@@ -1,12 +1,14 @@
 -- What every script of the counter begins with: exact numbers, the time, the call's hold and its lines.
 --
--- KEYS: the call's hold, then one key for each line. All of them carry the organisation's hash tag.
+-- KEYS: the call's hold, its lines for whoever settles it in its gateway's place, the holds of its gateway, then one key
+-- for each line. All of them carry the organisation's hash tag.
 -- ARGV: now in microseconds or 0 for the server's own time, microseconds until the hold expires, milliseconds for which
 -- an ended hold is remembered, four amounts of budgets, four of rates (requests, input tokens, output tokens,
--- nano-dollars), then five words for each line: kind, quantity, cap, and two more that depend on the kind.
+-- nano-dollars), the hold's name among those of its gateway, then five words for each line: kind, quantity, cap, and two more that depend on the kind.
 --
 --   kind          key holds                                            words
---   r  rate       'level settled held at': tokens, tokens, tokens, µs  microseconds of its length, -
+--   r  rate       'level settled at' in tokens and µs, then pairs of    microseconds of its length, -
+--                 a generation and what its holds hold
 --   b  budget     hash: first ms of a window -> committed, k           milliseconds for which it is kept, first ms of the birth's
 --   o  rolling    hash: first ms of a step -> committed, k             milliseconds of a step, first ms of the birth's
 --   n  running    sorted set: call -> µs when its place is free        -, -
@@ -76,12 +78,30 @@ local function of(them, quantity)
 end
 
 local lines = {}
-for at = 2, #KEYS do
-  local word = 12 + (at - 2) * 5
-  lines[at - 1] = {
+for at = 4, #KEYS do
+  local word = 13 + (at - 4) * 5
+  lines[at - 3] = {
     key = KEYS[at], kind = ARGV[word], quantity = tonumber(ARGV[word + 1]), cap = number(ARGV[word + 2]),
     a = tonumber(ARGV[word + 3]), b = tonumber(ARGV[word + 4]),
   }
+end
+
+-- Milliseconds for which a hold is kept that nobody settles: its gateway may come back and know what was used.
+local LOST = 86400000
+-- Milliseconds for which the lines of an ended hold are kept: its gateway may have died before its journal knew what it
+-- told here, and then says what the journal does know.
+local LINES = 120000
+
+-- What the next start of the call's gateway needs to settle it.
+local function remember_lines()
+  local words = {}
+  for at = 4, #KEYS do
+    words[#words + 1] = KEYS[at]
+    for word = 13 + (at - 4) * 5, 17 + (at - 4) * 5 do words[#words + 1] = ARGV[word] end
+  end
+  redis.call('SET', KEYS[2], cjson.encode(words), 'PX', digits(LOST))
+  redis.call('SADD', KEYS[3], ARGV[12])
+  redis.call('PEXPIRE', KEYS[3], digits(LOST))
 end
 
 -- A hold: 'L' while its call runs or 'S' once it is settled, when it expires, what is charged to budgets and to rates.
@@ -99,27 +119,41 @@ local function write_hold(state, expires, of_budgets, of_rates)
   local words = {state, digits(expires)}
   for at = 1, 4 do words[2 + at] = text(whole(of_budgets[at])) end
   for at = 1, 4 do words[6 + at] = text(whole(of_rates[at])) end
-  local ms = remembered_ms + math.max(0, math.ceil((expires - now) / 1000))
+  local ms = (state == 'L' and LOST or 0) + remembered_ms + math.max(0, math.ceil((expires - now) / 1000))
   redis.call('SET', KEYS[1], table.concat(words, ' '), 'PX', digits(ms))
 end
 
 -- A rate: a bucket that drains its cap in its length. What is held drains too, but giving it back never lowers the level
--- below what is settled and still held.
+-- below what is settled and still held. Holds are kept by the time at which they expire, in generations of five seconds:
+-- one that nobody renews or settles counts as a use from then on, without anybody who remembers it.
+local GENERATION = 5000000
+local function generation(expires) return digits(math.floor(expires / GENERATION)) end
+
 -- What doubles lose on the way; so much is no token.
 local function close(line) return math.max(1e-9, double(line.cap) * 1e-12) end
 
 local function read_bucket(line)
-  local bucket = {level = 0, settled = 0, held = 0, at = now}
-  local kept = redis.call('GET', line.key)
-  if kept then
-    local level, settled, held, at = string.match(kept, '^(%S+) (%S+) (%S+) (%S+)$')
-    bucket.level, bucket.settled, bucket.held, bucket.at = tonumber(level), tonumber(settled), tonumber(held), tonumber(at)
+  local bucket = {level = 0, settled = 0, held = 0, at = now, holds = {}}
+  local words = {}
+  for word in string.gmatch(redis.call('GET', line.key) or '', '%S+') do words[#words + 1] = word end
+  if #words > 0 then
+    bucket.level, bucket.settled, bucket.at = tonumber(words[1]), tonumber(words[2]), tonumber(words[3])
   end
-  local drained = math.max(0, now - bucket.at) * double(line.cap) / line.a
+  local drains = double(line.cap) / line.a
+  local drained = math.max(0, now - bucket.at) * drains
   bucket.level = bucket.level - drained
   if bucket.level < close(line) then bucket.level = 0 end
   bucket.settled = math.max(0, bucket.settled - drained)
   bucket.at = math.max(bucket.at, now)
+  for at = 4, #words, 2 do
+    local over, amount = (tonumber(words[at]) + 1) * GENERATION, tonumber(words[at + 1])
+    if over > now then
+      bucket.holds[words[at]] = amount
+      bucket.held = bucket.held + amount
+    else
+      bucket.settled = bucket.settled + math.max(0, amount - (now - over) * drains)
+    end
+  end
   return bucket
 end
 
@@ -128,15 +162,34 @@ local function drained_in(line, tokens) return math.max(0, math.ceil(tokens * li
 
 local function write_bucket(line, bucket)
   local ms = math.ceil(drained_in(line, bucket.level) / 1000) + 1
-  if bucket.held > 0 then ms = math.max(ms, math.ceil(ttl / 1000)) end
-  local kept = string.format('%.17g %.17g %.17g %.17g', bucket.level, bucket.settled, bucket.held, bucket.at)
-  redis.call('SET', line.key, kept, 'PX', digits(ms))
+  local words = {string.format('%.17g %.17g %.17g', bucket.level, bucket.settled, bucket.at)}
+  for name, amount in pairs(bucket.holds) do
+    if amount > close(line) then
+      words[#words + 1] = string.format('%s %.17g', name, amount)
+      ms = math.max(ms, math.ceil(((tonumber(name) + 1) * GENERATION - now) / 1000))
+    end
+  end
+  redis.call('SET', line.key, table.concat(words, ' '), 'PX', digits(ms))
+end
+
+local function enter_bucket(bucket, expires, amount)
+  local name = generation(expires)
+  bucket.holds[name] = (bucket.holds[name] or 0) + amount
+  bucket.held = bucket.held + amount
+end
+
+-- The hold is no part of what is held any more; how much of it still was.
+local function leave_bucket(bucket, expires, amount)
+  local name = generation(expires)
+  local left = math.min(bucket.holds[name] or 0, amount)
+  if left > 0 then bucket.holds[name] = bucket.holds[name] - left end
+  bucket.held = math.max(0, bucket.held - left)
+  return left
 end
 
 -- Puts what was used in the place of what was held, even into debt: of one more quota at most.
 local function settle_bucket(line, bucket, held, used)
   local most = 2 * double(line.cap)
-  bucket.held = math.max(0, bucket.held - held)
   bucket.settled = math.min(bucket.settled + used, most)
   local floor = math.min(bucket.level, bucket.settled + bucket.held)
   bucket.level = math.min(math.max(bucket.level + used - held, floor), most)

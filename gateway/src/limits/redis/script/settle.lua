@@ -13,9 +13,10 @@ function settle.r(line)
     settle_bucket(line, bucket, 0, math.max(0, use - charged))
   elseif hold.is_late then
     -- It has drained as a use since: only what is missing is added.
-    settle_bucket(line, bucket, charged, charged)
+    bucket.settled = bucket.settled + leave_bucket(bucket, hold.expires, charged)
     settle_bucket(line, bucket, 0, math.max(0, use - charged))
   else
+    leave_bucket(bucket, hold.expires, charged)
     settle_bucket(line, bucket, charged, use)
   end
   write_bucket(line, bucket)
@@ -48,4 +49,6 @@ function settle.n(line) redis.call('ZREM', line.key, KEYS[1]) end
 
 for _, line in ipairs(lines) do settle[line.kind](line) end
 write_hold('S', now, used, used)
+redis.call('SREM', KEYS[3], ARGV[12])
+redis.call('PEXPIRE', KEYS[2], digits(LINES))
 return {'ok'}

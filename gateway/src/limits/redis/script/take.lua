@@ -82,7 +82,7 @@ local take = {}
 
 function take.r(line, tokens)
   line.bucket.level = line.bucket.level + double(tokens)
-  line.bucket.held = line.bucket.held + double(tokens)
+  enter_bucket(line.bucket, expires, double(tokens))
   write_bucket(line, line.bucket)
 end
 
@@ -112,7 +112,14 @@ for _, line in ipairs(lines) do
     redis.call('ZADD', line.key, digits(expires), KEYS[1])
     redis.call('PEXPIRE', line.key, digits(math.ceil(ttl / 1000) + 1))
   end
+  if line.kind == 'r' and hold and not is_zero(of(hold.rates, line.quantity)) then
+    line.bucket = line.bucket or read_bucket(line)
+    leave_bucket(line.bucket, hold.expires, double(of(hold.rates, line.quantity)))
+    enter_bucket(line.bucket, expires, double(of(hold.rates, line.quantity)))
+    write_bucket(line, line.bucket)
+  end
 end
+if hold then redis.call('PEXPIRE', KEYS[2], digits(LOST)) else remember_lines() end
 write_hold('L', expires, budgets, hold and hold.rates or (is_first and rates or {ZERO, ZERO, ZERO, ZERO}))
 
 local answer = {'ok'}

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
 use crate::exchange::CallId;
-use crate::limits::counter::{Ask, Counter, Granted, Line, NotGranted, Outage, Scope, Spent};
+use crate::limits::counter::{Ask, Counter, Granted, Line, NotGranted, Outage, Scope, Spent, UsedBy};
 use crate::limits::quantity::{Amounts, Quantity};
 use crate::limits::redis::queue::Job;
 use crate::limits::redis::settings::RedisSettings;
@@ -31,6 +31,15 @@ type Uses = Vec<(u64, u64)>;
 pub struct Ledger {
     pub used: Mutex<HashMap<Arc<str>, Uses>>,
     pub asked: AtomicU64,
+    /// What single calls used.
+    pub calls: Mutex<HashMap<CallId, Amounts>>,
+}
+
+#[async_trait]
+impl UsedBy for Ledger {
+    async fn used_by(&self, call: CallId) -> Result<Amounts, NotGranted> {
+        Ok(self.calls.lock().get(&call).copied().unwrap_or_default())
+    }
 }
 
 #[async_trait]
@@ -99,10 +108,33 @@ impl Node {
         node
     }
 
+    /// A gateway with a name of its own, that looks for what its earlier runs left.
+    pub async fn named(server: &Redis, name: &str, ledger: &Arc<Ledger>) -> Self {
+        let mut settings = RedisSettings::at(&server.url());
+        settings.timeout = PATIENT;
+        let node = Self::start(settings, Clock::Server, Arc::clone(ledger), name, Some(Vec::new()));
+        node.counter.start().await.unwrap();
+        node
+    }
+
     pub fn with(settings: RedisSettings, clock: Clock, ledger: Arc<Ledger>) -> Self {
+        let name = CallId::at(NOON_MS).0.as_simple().to_string();
+        Self::start(settings, clock, ledger, &name, None)
+    }
+
+    pub fn start(
+        settings: RedisSettings,
+        clock: Clock,
+        ledger: Arc<Ledger>,
+        name: &str,
+        interrupted: Option<Vec<(Arc<str>, CallId)>>,
+    ) -> Self {
         let alone = Arc::<Alone>::default();
         let (spent, local) = (Arc::<Ledger>::clone(&ledger), Arc::<Alone>::clone(&alone));
-        let (counter, working) = RedisCounter::new(settings, clock, spent, local).unwrap();
+        let (counter, mut working) = RedisCounter::new(settings, clock, spent, local, name).unwrap();
+        if let Some(interrupted) = interrupted {
+            working = working.after(Arc::<Ledger>::clone(&ledger), interrupted);
+        }
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let mut work = JoinSet::new();
         work.spawn(working.run(async {
