@@ -19,6 +19,7 @@ pub struct Config {
     tls: Option<String>,
     listener: String,
     keys: String,
+    model_keys: String,
 }
 
 impl Config {
@@ -53,6 +54,13 @@ impl Config {
             Some((_, deployments)) => deployments.push(line),
             None => self.models.push((model.to_owned(), vec![line])),
         }
+        self
+    }
+
+    /// Further keys of every model, one a line, like `output_tokens_max: 10`.
+    #[must_use]
+    pub fn models_with(mut self, keys: &str) -> Self {
+        self.model_keys = format!("    {keys}\n");
         self
     }
 
@@ -112,7 +120,7 @@ impl Config {
         text.extend(self.tenants.iter().map(String::as_str));
         text.push_str("models:\n");
         for (name, deployments) in &self.models {
-            write!(text, "  - name: {name}\n    deployments:\n").expect("memory takes every write");
+            write!(text, "  - name: {name}\n{}    deployments:\n", self.model_keys).expect("memory takes every write");
             text.extend(deployments.iter().map(String::as_str));
         }
         text
