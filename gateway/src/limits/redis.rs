@@ -383,14 +383,7 @@ impl Shared {
     }
 
     /// Settles a hold of an earlier start by the lines that it kept.
-    async fn end(
-        &self,
-        org: &str,
-        call: CallId,
-        member: &str,
-        lines: &[String],
-        used: &Amounts,
-    ) -> Result<(), Away> {
+    async fn end(&self, org: &str, call: CallId, member: &str, lines: &[String], used: &Amounts) -> Result<(), Away> {
         self.link.ask(&self.scripts.end(self.place(), org, call, member, lines, used)).await.map(drop)
     }
 }
