@@ -9,8 +9,8 @@
 //! ```
 //!
 //! A hold is known by its call's id, on this side and in Redis: everything may be told twice. What Redis loses is read
-//! from the ledger again, and a running call's next renewal puts its hold back. What a gateway that was killed holds there
-//! its next start settles ([`lost`]). Redis must not evict (`maxmemory-policy
+//! from the ledger again, and a running call's next renewal puts its hold back. What a gateway that was killed holds
+//! there its next start settles ([`lost`]). Redis must not evict (`maxmemory-policy
 //! noeviction`); without persistence a restart costs one question to the ledger for each budget.
 //!
 //! Start at [`RedisCounter`]; `script/take.lua` decides.
@@ -99,7 +99,8 @@ enum Failed {
 
 impl RedisCounter {
     /// Connects to nothing yet. `spent` tells what was used of a budget before it was counted here, `local` counts
-    /// while Redis is away. `node` is the gateway's name, whose next start settles what this one can't. The work has to run as long as the counter is used.
+    /// while Redis is away. `node` is the gateway's name, whose next start settles what this one can't. The work has to
+    /// run as long as the counter is used.
     ///
     /// # Errors
     /// A URL or certificate makes no sense.
