@@ -1,6 +1,6 @@
 //! Three gateways with stores of their own, one Redis, one budget, many streams, and kill -9 of gateways at random:
-//! what is served never passes the budget (by no token on the own engine, by less than a slice a stream elsewhere), every
-//! attempt has its row, Redis and the three ledgers agree, and what is left can be used to the last token.
+//! what is served never passes the budget (by no token on the own engine, by less than a slice a stream elsewhere),
+//! every attempt has its row, Redis and the three ledgers agree, and what is left can be used to the last token.
 //!
 //! `WEIR_SOAK` makes it 1,000 streams, `WEIR_SEED` another order of kills. Skipped, with a note, where `WEIR_REDIS`
 //! names no server.
