@@ -102,6 +102,17 @@ pub struct Counts {
     pub completion: u64,
 }
 
+/// Time of the machine that a call took, in whole microseconds. The shares of one step add up to the step's time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GpuTime {
+    /// Reading prompts, and what was computed again after pages were taken: a step's time by tokens.
+    pub prefill_us: u64,
+    /// Making tokens: a step's time by choices.
+    pub decode_us: u64,
+    /// Holding pages: time by the part of all pages that was held. It runs beside the other two.
+    pub kv_us: u64,
+}
+
 /// A token with its log-probability, from the raw logits (before temperature, bias and penalties).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scored {
@@ -142,6 +153,8 @@ pub enum Event {
         reason: FinishReason,
         /// The call's counts at this moment.
         counts: Counts,
+        /// The call's time of the machine up to this moment.
+        gpu: GpuTime,
     },
     /// The call failed in mid-stream; nothing more comes.
     Failed {

@@ -41,8 +41,22 @@ pub struct Meters {
     pub inter_token_seconds: Histogram,
     /// Arrival to the end of a choice.
     pub call_seconds: Histogram,
+    /// Whose the machine's time was.
+    pub gpu: GpuMeters,
     finished: [Counter; 4],
     handle: PrometheusHandle,
+}
+
+/// Microseconds of the machine by what they went to. Prefill, decode and idle are all there is; `kv` runs beside them.
+pub struct GpuMeters {
+    /// Reading prompts.
+    pub prefill: Counter,
+    /// Making tokens.
+    pub decode: Counter,
+    /// Held pages over all pages, times time.
+    pub kv: Counter,
+    /// Between steps: nobody's.
+    pub idle: Counter,
 }
 
 impl Meters {
@@ -73,6 +87,10 @@ impl Meters {
             first_token_seconds: histogram("weir_engine_time_to_first_token_seconds"),
             inter_token_seconds: histogram("weir_engine_inter_token_latency_seconds"),
             call_seconds: histogram("weir_engine_e2e_request_latency_seconds"),
+            gpu: {
+                let of = |kind| counter_with(&recorder, "weir_engine_gpu_microseconds_total", "kind", kind);
+                GpuMeters { prefill: of("prefill"), decode: of("decode"), kv: of("kv"), idle: of("idle") }
+            },
             finished: ["stop", "length", "allowance", "abort"]
                 .map(|reason| counter_with(&recorder, "weir_engine_request_success_total", "finished_reason", reason)),
             handle: recorder.handle(),

@@ -8,6 +8,7 @@
 
 mod call;
 mod drive;
+mod gpu;
 mod intake;
 mod plan;
 mod sequence;
@@ -61,19 +62,23 @@ pub struct Scheduler {
     /// By age: a smaller key arrived earlier. Keys are never reused.
     sequences: BTreeMap<u64, Sequence>,
     next_key: u64,
+    time: gpu::Time,
 }
 
 impl Scheduler {
     /// A scheduler without calls.
     pub fn new(executor: Box<dyn Executor>, language: Arc<dyn Language>, meters: Meters) -> Self {
         let pool = PagePool::new(executor.spec().pages_total);
-        Self { executor, language, meters, pool, calls: HashMap::new(), sequences: BTreeMap::new(), next_key: 1 }
+        let (calls, sequences) = (HashMap::new(), BTreeMap::new());
+        Self { executor, language, meters, pool, calls, sequences, next_key: 1, time: gpu::Time::default() }
     }
 
     /// One step. `clock` is read at its beginning and when the batch is computed.
     pub fn step(&mut self, clock: &dyn Fn() -> Instant) -> Progress {
         let now = clock();
-        // First, so that the pages of those who left serve those who stay in this very step.
+        // Before anybody leaves: who held pages until now pays for them until now.
+        self.reside(now);
+        // Before planning, so that the pages of those who left serve those who stay in this very step.
         self.drop_abandoned();
         // Before planning: who waited too long for an allowance must not hold pages against the others.
         self.end_starved(now);
@@ -86,6 +91,9 @@ impl Scheduler {
         let result = self.compute(&parts);
         let computed = clock();
         self.meters.step_seconds.record(computed.saturating_duration_since(now));
+        // Before choices end: their last counts hold this step's share.
+        self.share_step(&parts, now, computed);
+        self.reside(computed);
         match result {
             // Draws tokens, shows text, ends choices; ended ones free their pages at once, not at the next step.
             Ok(output) => self.advance(&parts, output, computed),
@@ -198,7 +206,7 @@ impl Scheduler {
         let Some(call) = self.calls.get_mut(&sequence.call) else { return };
         call.sequences.retain(|other| *other != key);
         self.meters.finished(reason, now.saturating_duration_since(call.arrived));
-        call.tell(Event::Finish { choice: sequence.choice, reason, counts: call.counts });
+        call.tell(Event::Finish { choice: sequence.choice, reason, counts: call.counts, gpu: call.gpu });
         if call.sequences.is_empty() {
             self.calls.remove(&sequence.call);
         }

@@ -6,6 +6,7 @@
 
 mod ask;
 mod control;
+mod count;
 mod fault;
 pub mod listen;
 mod reply;
@@ -72,6 +73,8 @@ pub fn router(served: Arc<Served>) -> Router {
         .route("/health", get(control::health))
         .route("/metrics", get(control::metrics))
         .route("/weir/pages", get(control::pages))
+        .route("/weir/count/chat", post(count::chat))
+        .route("/weir/count/completions", post(count::completions))
         .route("/weir/calls/{call_id}/allowance", post(control::renew))
         .route("/weir/calls/{call_id}", delete(control::abort))
         .fallback(async || Fault::not_found())
@@ -119,8 +122,9 @@ async fn off_worker<T: Send + 'static>(
 
 /// Hands the ask in and answers, streamed or whole. The status is sent with the first event, so that a call which
 /// fails at once gets an error status and not a broken stream.
-async fn answer(served: &Arc<Served>, headers: &HeaderMap, mut ask: Ask, form: Form) -> Result<Response, Fault> {
+async fn answer(served: &Arc<Served>, headers: &HeaderMap, mut ask: Ask, mut form: Form) -> Result<Response, Fault> {
     let id = call_id(headers)?;
+    form.gpu_time = id.is_some();
     ask.allowance = number(headers, &TOKEN_ALLOWANCE)?;
     if let Some(tokens) = number(headers, &OUTPUT_TOKENS)? {
         ask.tokens_usual = usize::try_from(tokens.max(1)).ok();

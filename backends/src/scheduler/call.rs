@@ -1,6 +1,6 @@
 //! One call as the scheduler sees it: its reader, its counts, its allowance.
 
-use crate::core::{Counts, Event};
+use crate::core::{Counts, Event, GpuTime};
 use std::time::Instant;
 use tokio::sync::mpsc;
 
@@ -22,6 +22,8 @@ pub(super) struct Call {
     pub id: Option<String>,
     pub events: mpsc::Sender<Event>,
     pub counts: Counts,
+    /// Its time of the machine so far.
+    pub gpu: GpuTime,
     /// Its live choices.
     pub sequences: Vec<u64>,
     /// Completion tokens that it may make over all choices.

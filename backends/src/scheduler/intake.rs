@@ -4,7 +4,7 @@ use super::call::Call;
 use super::sequence::Sequence;
 use super::text::Text;
 use super::{Scheduler, WAITING_MAX};
-use crate::core::{Ask, Counts, Event, FinishReason};
+use crate::core::{Ask, Counts, Event, FinishReason, GpuTime};
 use crate::sampler::Sampler;
 use serde::Serialize;
 use std::collections::HashSet;
@@ -103,6 +103,7 @@ impl Scheduler {
             id,
             events,
             counts,
+            gpu: GpuTime::default(),
             sequences,
             allowance: ask.allowance,
             is_last: false,
@@ -161,6 +162,7 @@ impl Scheduler {
     /// Ends a call by its id. `false` when no such call lives.
     pub fn abort(&mut self, id: &str, now: Instant) -> bool {
         let Some(key) = self.find(id) else { return false };
+        self.reside(now);
         self.end_call(key, FinishReason::Abort, now);
         true
     }

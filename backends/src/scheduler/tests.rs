@@ -93,7 +93,7 @@ impl Answer {
                     self.scores[choice].extend(scores);
                     self.counts = counts;
                 }
-                Event::Finish { choice, reason, counts } => {
+                Event::Finish { choice, reason, counts, gpu: _ } => {
                     self.grow(choice);
                     assert_eq!(self.ends[choice], None, "a choice ends once");
                     self.ends[choice] = Some(reason);

@@ -119,6 +119,7 @@ fn form(kind: Kind, sampling: &chat::Sampling) -> Form {
         stream: sampling.stream,
         usage_last: sampling.wants_usage(),
         usage_each: sampling.wants_continuous_usage(),
+        gpu_time: false,
     }
 }
 

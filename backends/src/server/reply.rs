@@ -1,13 +1,13 @@
 //! Events to answers: the OpenAI shapes of chat and completions, whole and in chunks. Pure; no I/O.
 
 use super::Served;
-use crate::core::{Counts, Event, FinishReason, Scored, TokenId, TokenScores};
+use crate::core::{Counts, Event, FinishReason, GpuTime, Scored, TokenId, TokenScores};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
 use weir_wire::delta::{
     AssistantMessage, ChatCompletion, ChatCompletionChunk, Choice, ChunkChoice, Completion, CompletionChoice,
-    CompletionLogprobs, Delta, Logprobs, TokenLogprob, TopLogprob, Usage,
+    CompletionLogprobs, Delta, GpuTimeUs, Logprobs, TokenLogprob, TopLogprob, Usage,
 };
 use weir_wire::fault::ErrorBody;
 use weir_wire::sse;
@@ -31,6 +31,8 @@ pub(super) struct Form {
     pub usage_last: bool,
     /// Usage so far on each chunk.
     pub usage_each: bool,
+    /// The machine's time in the usage: only the gateway, which names its calls, is told.
+    pub gpu_time: bool,
 }
 
 impl Form {
@@ -64,6 +66,8 @@ pub(super) struct Reply {
     parts: Vec<Part>,
     logprobs: Option<usize>,
     counts: Counts,
+    /// Known once a choice ended.
+    gpu: Option<GpuTime>,
 }
 
 impl Reply {
@@ -76,7 +80,7 @@ impl Reply {
         let mut parts: Vec<Part> = Vec::new();
         parts.resize_with(choices, Part::default);
         let created = crate::clock::unix_seconds();
-        Self { form, served, id, created, parts, logprobs, counts: Counts::default() }
+        Self { form, served, id, created, parts, logprobs, counts: Counts::default(), gpu: None }
     }
 
     /// Whether every choice has ended.
@@ -94,8 +98,8 @@ impl Reply {
                     part.scores.extend(scores);
                 }
             }
-            Event::Finish { choice, reason, counts } => {
-                self.counts = counts;
+            Event::Finish { choice, reason, counts, gpu } => {
+                (self.counts, self.gpu) = (counts, Some(gpu));
                 if let Some(part) = self.parts.get_mut(choice) {
                     part.end = Some(reason);
                 }
@@ -107,7 +111,7 @@ impl Reply {
     /// The whole answer as JSON.
     pub fn whole(mut self) -> Vec<u8> {
         let parts = std::mem::take(&mut self.parts);
-        let usage = Some(usage(self.counts));
+        let usage = Some(self.usage());
         let (id, created, model) = (self.id.clone(), self.created, self.served.name.clone());
         let json = match &self.form.kind {
             Kind::Chat => {
@@ -151,8 +155,8 @@ impl Reply {
                     self.piece(choice, text, &scores, None, out);
                 }
             }
-            Event::Finish { choice, reason: end, counts } => {
-                self.counts = counts;
+            Event::Finish { choice, reason: end, counts, gpu } => {
+                (self.counts, self.gpu) = (counts, Some(gpu));
                 self.begin(choice, out);
                 if let Some(part) = self.parts.get_mut(choice) {
                     part.end = Some(end);
@@ -172,7 +176,7 @@ impl Reply {
     /// The end of a stream in which every choice ended.
     pub fn done(&mut self, out: &mut Vec<u8>) {
         if self.form.usage_last {
-            let usage = Some(usage(self.counts));
+            let usage = Some(self.usage());
             match self.form.kind {
                 Kind::Chat => self.write_chat(Vec::new(), usage, out),
                 Kind::Completion { .. } => self.write_completion(Vec::new(), usage, out),
@@ -245,7 +249,17 @@ impl Reply {
     }
 
     fn usage_each(&self) -> Option<Usage> {
-        self.form.usage_each.then(|| usage(self.counts))
+        self.form.usage_each.then(|| self.usage())
+    }
+
+    /// Usage so far; with the machine's time since a choice ended, so that the last word has all of it.
+    fn usage(&self) -> Usage {
+        let gpu_time_us = self.gpu.filter(|_| self.form.gpu_time).map(|gpu| GpuTimeUs {
+            prefill: gpu.prefill_us,
+            decode: gpu.decode_us,
+            kv: gpu.kv_us,
+        });
+        Usage { gpu_time_us, ..Usage::new(self.counts.prompt, self.counts.completion) }
     }
 
     /// The prompt's text that goes before this choice.
@@ -299,10 +313,6 @@ impl Reply {
 fn write(chunk: &impl serde::Serialize, out: &mut Vec<u8>) {
     let json = serde_json::to_vec(chunk).unwrap_or_default();
     out.extend_from_slice(&sse::encode_event(None, &json));
-}
-
-fn usage(counts: Counts) -> Usage {
-    Usage::new(counts.prompt, counts.completion)
 }
 
 fn reason(end: FinishReason) -> String {

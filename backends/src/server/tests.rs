@@ -2,6 +2,7 @@
 
 mod answers;
 mod calls;
+mod counts;
 mod faults;
 
 use super::*;
@@ -72,6 +73,15 @@ impl House {
 
     async fn post(&mut self, path: &str, body: &Value) -> (StatusCode, Value) {
         whole(self.open(path, body, &[]).await).await
+    }
+
+    /// A call whose answer is waited for apart.
+    async fn start(&mut self, path: &str, body: &Value) -> tokio::task::JoinHandle<(StatusCode, Value)> {
+        let stream = UnixStream::connect(self.folder.path().join("own/engine.sock")).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        self.tasks.spawn(async move { connection.await.unwrap_or_default() });
+        let request = request(Method::POST, path, body.to_string(), &[]);
+        tokio::task::spawn(async move { whole(sender.send_request(request).await.unwrap()).await })
     }
 
     async fn get(&mut self, path: &str) -> (StatusCode, String) {

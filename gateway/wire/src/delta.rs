@@ -30,6 +30,23 @@ pub struct Usage {
     /// What the made tokens are made of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_tokens_details: Option<CompletionDetails>,
+    /// The own engine's time for the call, once it has ended; for the gateway, which keeps it from clients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_time_us: Option<GpuTimeUs>,
+}
+
+/// Microseconds of the own engine's machine that a call took. The shares of all calls in one step add up to its time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GpuTimeUs {
+    /// Reading the prompt.
+    #[serde(default)]
+    pub prefill: u64,
+    /// Making tokens.
+    #[serde(default)]
+    pub decode: u64,
+    /// Holding pages of the cache: time by the part of all pages held. It runs beside the other two.
+    #[serde(default)]
+    pub kv: u64,
 }
 
 /// What the prompt's tokens are made of.
