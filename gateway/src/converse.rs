@@ -328,7 +328,8 @@ fn meter(talk: &Talk<'_>, deployment: &DeploymentRule) -> Meter {
         | Endpoint::Rerank
         | Endpoint::Models => None,
     };
-    let prompt = talk.counted.likely(family).saturating_add(template);
+    let own = talk.counted.own(&deployment.model).filter(|_| deployment.provider == Provider::Engine);
+    let prompt = own.unwrap_or_else(|| talk.counted.likely(family).saturating_add(template));
     Meter::of(family, envelope.choices.max(envelope.best_of.unwrap_or(1)), prompt, shape)
 }
 

@@ -3,6 +3,7 @@
 //! [`call`] demands the permit, the reservation and the redacted body: to skip one of these steps does not compile.
 
 pub mod control;
+pub mod count;
 pub mod head;
 pub mod transport;
 

@@ -39,7 +39,7 @@ use crate::usage::end_user::pseudonym;
 use crate::usage::price::fare::Fare;
 use crate::usage::tokens::Family;
 use crate::world::World;
-use crate::{catalogue, clock, request, settle};
+use crate::{catalogue, clock, providers, request, settle};
 
 /// The data plane.
 pub struct Gateway {
@@ -110,24 +110,31 @@ impl Gateway {
         let candidates = self.keepers(world.candidates(model, endpoint, fare)?, &envelope, &caller)?;
         // 10. What it may use at most, at the dearest candidate: policy may depend on it.
         let families: Vec<Family> = candidates.iter().map(|rule| Family::of(&rule.model)).collect();
-        let counted = self.running.counting.count(&envelope, &families).await;
+        let mut counted = self.running.counting.count(&envelope, &families).await;
         let estimate = estimate::estimate(&envelope, model, &candidates, fare, &counted)?;
         // 11. The decision: with everything known that a rule may ask for, and before anything is held for the call.
         let permit = decide(session, x, &caller, &envelope, &candidates, &estimate)?;
         // What it demands holds from here on: where the call may go, and how much it may say.
         let candidates = permitted(candidates, &permit)?;
-        let estimate = estimate.within(permit.obligations().max_tokens, &candidates, fare);
-        // 12. Tokens, on all levels of the tenant path at once: only for calls that are allowed.
         let asked = asked(x, &envelope);
+        // 12. The own engine counts what is to be held exactly: only now, since the prompt may go there now.
+        let is_counted = world.limits.counts_prompts(&caller.subject, &asked)
+            && providers::count::ask(&self.running, &permit, &envelope, &candidates, &mut counted).await;
+        let estimate = match is_counted {
+            true => estimate::estimate(&envelope, model, &candidates, fare, &counted)?,
+            false => estimate,
+        };
+        let estimate = estimate.within(permit.obligations().max_tokens, &candidates, fare);
+        // 13. Tokens, on all levels of the tenant path at once: only for calls that are allowed.
         let wish = Wish::new(&caller.subject, &asked, &estimate, &candidates, fare, envelope.stream);
         let (reservation, purse) = purse::hold(&self.running.limits, &world, &wish).await?;
         x.fail_open.extend(reservation.degraded());
         (x.books.reservation, x.books.purse) = (Some(reservation), Some(purse));
-        // 13. The order of attempts, by weight and health: last, since health changes by the second.
+        // 14. The order of attempts, by weight and health: last, since health changes by the second.
         let now = clock::instant();
         let dice = dice(x);
         let order = routing::order(&candidates, |name| self.running.health.cooling(name, now), dice);
-        // 14. The upstream: it demands the permit, the reservation and the redacted body.
+        // 15. The upstream: it demands the permit, the reservation and the redacted body.
         let traceparent = request::traceparent(session.req_header());
         let edition = request::edition(session.req_header(), endpoint);
         let query = request::stored_query(session.req_header(), endpoint)?;

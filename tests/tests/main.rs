@@ -43,6 +43,7 @@ mod oauth;
 mod opa_data;
 mod oracle;
 mod origin;
+mod own_engine;
 mod passing;
 mod paths;
 mod policy;

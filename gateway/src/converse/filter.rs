@@ -104,8 +104,9 @@ fn unnamed(event: &Event, wants: Wants, meter: &mut Meter) -> Verdict {
             meter.served_as(tier);
         }
         if usage::is_usage_only_chunk(data) {
+            let shown = usage::strip_gpu_time(data);
             return match wants.usage {
-                true => Verdict::Answer(rewritten(event, usage::complete_usage_chunk(data))),
+                true => Verdict::Answer(rewritten(event, usage::complete_usage_chunk(&shown))),
                 false => Verdict::Drop,
             };
         }
@@ -113,7 +114,7 @@ fn unnamed(event: &Event, wants: Wants, meter: &mut Meter) -> Verdict {
     meter.event(data);
     // A client that asked for usage at the end expects `null` before it; any other expects no such member.
     match wants.continuous || (wants.usage && usage::find_raw(data).is_none()) {
-        true => Verdict::Answer(event.raw.clone()),
+        true => Verdict::Answer(rewritten(event, usage::strip_gpu_time(data))),
         false => Verdict::Answer(rewritten(event, usage::strip_usage(data))),
     }
 }

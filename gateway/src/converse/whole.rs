@@ -1,10 +1,12 @@
 //! Passes a reply on that comes in one piece: read whole, checked, metered, handed over.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use weir_wire::endpoint::Dialect;
 use weir_wire::reply::{self, Misfit};
+use weir_wire::usage;
 
 use super::filter::service_tier;
 use super::inflate::Inflate;
@@ -33,6 +35,11 @@ pub(super) async fn pass(
         Err(end) => return Ok(end),
     };
     account(talk, &body, books)?;
+    // The books have it; it is no business of the client's.
+    let body = match usage::strip_gpu_time(&body) {
+        Cow::Borrowed(_) => body,
+        Cow::Owned(shown) => Bytes::from(shown),
+    };
     talk.running.transport.release(reply).await;
     books.set_free();
     match client.whole(200, "application/json", body).await {

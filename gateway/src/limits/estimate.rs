@@ -1,4 +1,4 @@
-//! What a call may use at most: prompt tokens as they were counted, completion tokens by the cap, money at the dearest
+//! What a call may use at most: prompt tokens as they were counted (by the own engine exactly, where it was asked), completion tokens by the cap, money at the dearest
 //! candidate. Pure. The estimate only decides what is held; what is charged is what was used.
 
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use weir_wire::envelope::Envelope;
 use weir_wire::fault::Endpoint;
 
 use super::quantity::Amounts;
-use crate::config::settings::{DeploymentRule, ModelRule};
+use crate::config::settings::{DeploymentRule, ModelRule, Provider};
 use crate::refusal::Refusal;
 use crate::usage::meter::Held;
 use crate::usage::price::fare::Fare;
@@ -81,10 +81,14 @@ pub fn estimate(
     }
     let output_cap = if envelope.endpoint.generates() { output_cap } else { 0 };
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-    let text = candidates.iter().map(|rule| counted.most(Family::of(&rule.model))).max().unwrap_or(0);
-    let input = text
-        .saturating_add(count(envelope.prompt_items).saturating_mul(TOKENS_PER_MESSAGE))
+    let beside = count(envelope.prompt_items)
+        .saturating_mul(TOKENS_PER_MESSAGE)
         .saturating_add(count(envelope.media_parts).saturating_mul(TOKENS_PER_MEDIA_PART));
+    let input = candidates.iter().map(|rule| match counted.own(&rule.model) {
+        Some(exact) if rule.provider == Provider::Engine => exact,
+        Some(_) | None => counted.most(Family::of(&rule.model)).saturating_add(beside),
+    });
+    let input = input.max().unwrap_or(0);
     let prompts = if envelope.endpoint == Endpoint::Completions { count(envelope.prompt_items.max(1)) } else { 1 };
     let choices = u64::from(envelope.choices.max(envelope.best_of.unwrap_or(1))).saturating_mul(prompts);
     let held = Held { input, output: u64::from(output_cap).saturating_mul(choices) };

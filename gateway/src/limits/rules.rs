@@ -16,6 +16,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::counter::Line;
+use super::quantity::Quantity;
 use super::reservation::Asked;
 use super::rule::RuleSettings;
 use super::state::{self, LevelId};
@@ -158,6 +159,15 @@ impl LimitRules {
     pub fn has_budgets(&self, subject: &Subject, asked: &Asked<'_>) -> bool {
         let (_, lines) = self.lines(subject, asked, false);
         lines.iter().any(|line| line.window.is_budget())
+    }
+
+    /// Whether any limit counts prompt tokens, or money, which depends on them.
+    pub fn counts_prompts(&self, subject: &Subject, asked: &Asked<'_>) -> bool {
+        let (_, lines) = self.lines(subject, asked, false);
+        lines.iter().any(|line| match line.quantity {
+            Quantity::InputTokens | Quantity::Tokens | Quantity::Money => true,
+            Quantity::Requests | Quantity::OutputTokens | Quantity::Concurrency => false,
+        })
     }
 
     /// Every level of the path is there, limited or not: its running calls are counted, so that a limit which a reload

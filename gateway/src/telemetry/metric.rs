@@ -60,6 +60,8 @@ pub const QUEUE_SECONDS: &str = "weir_queue_wait_seconds";
 pub const QUEUE_WAITING: &str = "weir_queue_waiting";
 /// Holds that grew by a slice while their stream ran.
 pub const HOLDS_EXTENDED: &str = "weir_limits_holds_extended_total";
+/// Prompts for own engines, by how they were counted: exactly by the engine, or by the estimator's bound.
+pub const PROMPTS_COUNTED: &str = "weir_prompts_counted_total";
 /// Policies that the fast machine may not run, by reason.
 pub const POLICY_MACHINE_REFUSED: &str = "weir_policy_vm_refused_total";
 
@@ -136,6 +138,7 @@ pub fn install() -> Result<(), metrics_exporter_prometheus::BuildError> {
     describe_histogram!(QUEUE_SECONDS, "seconds that calls waited for a busy deployment, by deployment and result");
     describe_gauge!(QUEUE_WAITING, "calls that wait for a busy deployment");
     describe_counter!(HOLDS_EXTENDED, "holds that grew by a slice while their stream ran");
+    describe_counter!(PROMPTS_COUNTED, "prompts for own engines that were counted, exactly or by a bound");
     describe_counter!(POLICY_MACHINE_REFUSED, "policies that only the interpreter may run, by reason");
     describe_counter!(BUNDLE_POLLS, "polls of policy bundles, by bundle and result");
     describe_gauge!(BUNDLE_AGE, "seconds since a policy bundle was last confirmed; -1 before the first time");
@@ -239,6 +242,11 @@ pub fn queued(deployment: &str, waited: Duration, served: bool) {
 /// A hold grew by a slice.
 pub fn hold_extended() {
     counter!(HOLDS_EXTENDED).increment(1);
+}
+
+/// A prompt for an own engine was counted, exactly or not.
+pub fn prompt_counted(result: &'static str) {
+    counter!(PROMPTS_COUNTED, "result" => result).increment(1);
 }
 
 /// Counts a token that was judged; one that is remembered is not judged again.

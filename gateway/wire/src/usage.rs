@@ -27,23 +27,36 @@ pub fn find_usage(data: &[u8]) -> Option<Usage> {
 
 /// The chunk without its top-level `usage` member, all other bytes as they are.
 pub fn strip_usage(data: &[u8]) -> Cow<'_, [u8]> {
-    let Some(members) = members_with(data, b"\"usage\"") else {
-        return Cow::Borrowed(data);
-    };
-    let Some(index) = members.list.iter().position(|member| member.name.as_ref() == b"usage") else {
-        return Cow::Borrowed(data);
-    };
-    let Some(member) = members.list.get(index) else {
-        return Cow::Borrowed(data);
-    };
+    match members_with(data, b"\"usage\"").and_then(|members| cut_of(&members, b"usage")) {
+        Some(cut) => Cow::Owned(replace(data, cut, b"")),
+        None => Cow::Borrowed(data),
+    }
+}
+
+/// The chunk or answer without the machine's time in its usage, which is between the own engine and the gateway.
+pub fn strip_gpu_time(data: &[u8]) -> Cow<'_, [u8]> {
+    let cut = members_with(data, b"\"gpu_time_us\"").and_then(|members| {
+        let usage = members.get("usage")?.value;
+        let inner = json::members(usage.of(data)).ok()?;
+        cut_of(&inner, b"gpu_time_us").map(|cut| cut.shifted(usage.start))
+    });
+    match cut {
+        Some(cut) => Cow::Owned(replace(data, cut, b"")),
+        None => Cow::Borrowed(data),
+    }
+}
+
+/// What to cut so that a member is gone, with the comma that it takes with it.
+fn cut_of(members: &Members<'_>, name: &[u8]) -> Option<Span> {
+    let index = members.list.iter().position(|member| member.name.as_ref() == name)?;
+    let member = members.list.get(index)?;
     let before = index.checked_sub(1).and_then(|before| members.list.get(before));
     let after = members.list.get(index.saturating_add(1));
-    let cut = match (before, after) {
+    Some(match (before, after) {
         (Some(before), _) => Span { start: before.whole.end, end: member.whole.end },
         (None, Some(after)) => Span { start: member.whole.start, end: after.whole.start },
         (None, None) => member.whole,
-    };
-    Cow::Owned(replace(data, cut, b""))
+    })
 }
 
 /// Whether the chunk says nothing but usage: no choices (empty, `null` or missing) and a usage object.
@@ -140,6 +153,23 @@ mod tests {
         ];
         for (data, left) in cases {
             assert_eq!(String::from_utf8_lossy(&strip_usage(data.as_bytes())), left);
+        }
+    }
+
+    #[test]
+    fn the_machines_time_is_cut_from_usage_and_from_nowhere_else() {
+        let cases = [
+            (r#"{"a":1,"usage":{"x":1,"gpu_time_us":{"kv":2}}}"#, r#"{"a":1,"usage":{"x":1}}"#),
+            (r#"{"usage":{"gpu_time_us":{"kv":2}, "x":1},"a":1}"#, r#"{"usage":{"x":1},"a":1}"#),
+            (r#"{"usage":{"gpu_time_us":2}}"#, r#"{"usage":{}}"#),
+            (
+                r#"{"gpu_time_us":2,"usage":{"x":{"gpu_time_us":2}}}"#,
+                r#"{"gpu_time_us":2,"usage":{"x":{"gpu_time_us":2}}}"#,
+            ),
+            (r#"{"usage":"gpu_time_us","a":"\"gpu_time_us\""}"#, r#"{"usage":"gpu_time_us","a":"\"gpu_time_us\""}"#),
+        ];
+        for (data, left) in cases {
+            assert_eq!(String::from_utf8_lossy(&strip_gpu_time(data.as_bytes())), left);
         }
     }
 

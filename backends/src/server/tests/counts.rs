@@ -19,7 +19,11 @@ async fn a_count_is_what_the_calls_usage_states() {
     let (_, answer) = house.post(COMPLETIONS, &body).await;
     assert_eq!(counted["prompt_tokens"], answer["usage"]["prompt_tokens"], "{answer}");
     let (status, fault) = house.post("/weir/count/chat", &json!({"model": "other", "messages": []})).await;
-    assert_eq!((status, &fault["error"]["type"]), (StatusCode::BAD_REQUEST, &json!("invalid_request_error")), "{fault}");
+    assert_eq!(
+        (status, &fault["error"]["type"]),
+        (StatusCode::BAD_REQUEST, &json!("invalid_request_error")),
+        "{fault}"
+    );
 }
 
 /// Waits in its first step until its test lets it go.

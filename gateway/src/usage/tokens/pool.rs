@@ -22,6 +22,8 @@ pub struct Counted {
     by_vocabulary: BTreeMap<bool, u64>,
     /// What no count is above.
     most: u64,
+    /// Exact counts of own engines, by their model.
+    own: Vec<(Arc<str>, u64)>,
 }
 
 impl Counted {
@@ -38,6 +40,16 @@ impl Counted {
     /// The same at most: what is held.
     pub fn most(&self, family: Family) -> u64 {
         self.get(family.vocabulary).map_or(self.most, |count| family.most(count))
+    }
+
+    /// Takes what an own engine counted for its model.
+    pub fn learn(&mut self, model: &Arc<str>, tokens: u64) {
+        self.own.push((Arc::clone(model), tokens));
+    }
+
+    /// The exact count of the own engine that serves this model, its template's tokens included.
+    pub fn own(&self, model: &str) -> Option<u64> {
+        self.own.iter().find(|(known, _)| **known == *model).map(|(_, tokens)| *tokens)
     }
 
     fn get(&self, vocabulary: Vocabulary) -> Option<u64> {
@@ -83,7 +95,7 @@ impl Pool {
 
 fn count(text: &Text, vocabularies: &[Vocabulary]) -> Counted {
     let by_vocabulary = vocabularies.iter().map(|vocabulary| (is_o200k(*vocabulary), text.count(*vocabulary)));
-    Counted { by_vocabulary: by_vocabulary.collect(), most: text.most() }
+    Counted { by_vocabulary: by_vocabulary.collect(), most: text.most(), own: Vec::new() }
 }
 
 fn vocabularies(families: &[Family]) -> Vec<Vocabulary> {
