@@ -91,16 +91,7 @@ impl Gateway {
         if endpoint == Endpoint::Models {
             return self.list_models(session, x, &caller).await;
         }
-        let envelope = if endpoint.is_about_stored() {
-            // It has no body: what it is about was made by an earlier call of the same tenant, or is nobody's.
-            self.about_stored(session, endpoint, &caller)?
-        } else {
-            // 7. The body, bounded in size and time: only callers that passed the gate get here.
-            let Some(body) = request::body(session, x.world.settings.request).await? else { return Ok(End::HungUp) };
-            // 8. One canonical parse: what is authorised below is what is forwarded.
-            Envelope::parse(body, endpoint)?
-        };
-        let envelope = Arc::new(envelope);
+        let Some(envelope) = self.envelope(session, x, endpoint, &caller).await? else { return Ok(End::HungUp) };
         x.envelope = Some(envelope.clone());
         x.end_user = end_user(&x.world, &caller.subject, &envelope);
         // 9. Who could serve it; a name that nobody serves needs no decision.
@@ -118,12 +109,10 @@ impl Gateway {
         let candidates = permitted(candidates, &permit)?;
         let asked = asked(x, &envelope);
         // 12. The own engine counts what is to be held exactly: only now, since the prompt may go there now.
-        let is_counted = world.limits.counts_prompts(&caller.subject, &asked)
-            && providers::count::ask(&self.running, &permit, &envelope, &candidates, &mut counted).await;
-        let estimate = match is_counted {
-            true => estimate::estimate(&envelope, model, &candidates, fare, &counted)?,
-            false => estimate,
-        };
+        if world.limits.counts_prompts(&caller.subject, &asked) {
+            providers::count::ask(&self.running, &permit, &envelope, &candidates, &mut counted).await;
+        }
+        let estimate = estimate::estimate(&envelope, model, &candidates, fare, &counted)?;
         let estimate = estimate.within(permit.obligations().max_tokens, &candidates, fare);
         // 13. Tokens, on all levels of the tenant path at once: only for calls that are allowed.
         let wish = Wish::new(&caller.subject, &asked, &estimate, &candidates, fare, envelope.stream);
@@ -160,6 +149,24 @@ impl Gateway {
         let end = converse::converse(&talk, &mut x.books, &mut client).await;
         x.status = client.status();
         Ok(end)
+    }
+
+    /// What is asked; none where the caller went away before all of it was there.
+    async fn envelope(
+        &self,
+        session: &mut Session,
+        x: &Exchange,
+        endpoint: Endpoint,
+        caller: &Identified,
+    ) -> Result<Option<Arc<Envelope>>, Refusal> {
+        if endpoint.is_about_stored() {
+            // It has no body: what it is about was made by an earlier call of the same tenant, or is nobody's.
+            return Ok(Some(Arc::new(self.about_stored(session, endpoint, caller)?)));
+        }
+        // 7. The body, bounded in size and time: only callers that passed the gate get here.
+        let Some(body) = request::body(session, x.world.settings.request).await? else { return Ok(None) };
+        // 8. One canonical parse: what is authorised below is what is forwarded.
+        Ok(Some(Arc::new(Envelope::parse(body, endpoint)?)))
     }
 
     /// The call about a stored response that the path names.

@@ -1,4 +1,4 @@
-//! Whose time the machine's was: each step's time shared among those it worked for, and pages by how long they are held.
+//! Whose the machine's time was: each step's time shared among those it worked for, pages by how long they are held.
 //!
 //! All in whole microseconds since the first step, so that differences add up to what the clock showed, and by the
 //! largest remainder, so that shares add up to what is shared. What nobody took is counted as idle. Pure but for the

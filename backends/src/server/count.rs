@@ -1,7 +1,7 @@
 //! How many tokens a prompt has, for the gateway to hold before it calls: the body of a call in, its count out.
 //!
-//! Reads and tokenises as the call itself would, so both can't differ. Never reaches the scheduler: a count waits for no
-//! step and delays none.
+//! Reads and tokenises as the call itself would, so both can't differ. Never reaches the scheduler: a count waits for
+//! no step and delays none.
 
 use super::fault::Fault;
 use super::{Body, INLINE_BYTES_MAX, Served, ask};

@@ -1,5 +1,6 @@
-//! What a call may use at most: prompt tokens as they were counted (by the own engine exactly, where it was asked), completion tokens by the cap, money at the dearest
-//! candidate. Pure. The estimate only decides what is held; what is charged is what was used.
+//! What a call may use at most: prompt tokens as they were counted (by the own engine exactly, where it was asked),
+//! completion tokens by the cap, money at the dearest candidate. Pure. The estimate only decides what is held; what is
+//! charged is what was used.
 
 use std::sync::Arc;
 

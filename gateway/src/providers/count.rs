@@ -25,15 +25,14 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 /// Models of own engines that are asked for one call: each has a vocabulary of its own.
 const MODELS_MAX: usize = 4;
 
-/// Asks the own engines among `candidates`, one for each of their models, and adds what they say to `counted`. True
-/// where anything was learnt.
+/// Asks the own engines among `candidates`, one for each of their models, and adds what they say to `counted`.
 pub async fn ask(
     running: &Running,
     permit: &Permit,
     envelope: &Envelope,
     candidates: &[Arc<DeploymentRule>],
     counted: &mut Counted,
-) -> bool {
+) {
     let path = match envelope.endpoint {
         Endpoint::ChatCompletions => "/weir/count/chat",
         Endpoint::Completions => "/weir/count/completions",
@@ -45,19 +44,16 @@ pub async fn ask(
         | Endpoint::DeleteResponse
         | Endpoint::Embeddings
         | Endpoint::Rerank
-        | Endpoint::Models => return false,
+        | Endpoint::Models => return,
     };
     let asked = engines(running, candidates);
     let counts = join_all(asked.iter().map(|rule| one(running, permit, envelope, rule, path))).await;
-    let mut is_learnt = false;
     for (rule, tokens) in asked.iter().zip(counts) {
         metric::prompt_counted(if tokens.is_some() { "exact" } else { "bound" });
         if let Some(tokens) = tokens {
             counted.learn(&rule.model, tokens);
-            is_learnt = true;
         }
     }
-    is_learnt
 }
 
 /// One own engine for each model that any serves; none that has just failed, since the call itself avoids it too.

@@ -11,7 +11,10 @@ use tokio::sync::mpsc::Receiver;
 
 proptest! {
     #[test]
-    fn shares_add_up_and_are_within_one_of_their_part(total in 0_u64..=u64::MAX >> 20, weights in prop::collection::vec(0_u64..=5_000, 0..70)) {
+    fn shares_add_up_and_are_within_one_of_their_part(
+        total in 0_u64..=u64::MAX >> 20,
+        weights in prop::collection::vec(0_u64..=5_000, 0..70),
+    ) {
         let parts = shares(total, &weights);
         let sum: u64 = weights.iter().sum();
         prop_assert_eq!(parts.iter().sum::<u64>(), if sum == 0 { 0 } else { total });
@@ -25,7 +28,10 @@ proptest! {
 
     /// Random crowds: of every step's time nothing is lost, nothing is paid twice.
     #[test]
-    fn the_calls_of_a_crowd_pay_for_exactly_the_steps(crowd in prop::collection::vec((1_usize..60, 1_usize..3, 1_usize..20), 1..12), pace in prop::collection::vec(1_u64..5_000, 1..9)) {
+    fn the_calls_of_a_crowd_pay_for_exactly_the_steps(
+        crowd in prop::collection::vec((1_usize..60, 1_usize..3, 1_usize..20), 1..12),
+        pace in prop::collection::vec(1_u64..5_000, 1..9),
+    ) {
         let run = Run::of(&crowd, &pace);
         let paid: u64 = run.ended.iter().map(|gpu| gpu.prefill_us + gpu.decode_us).sum();
         prop_assert_eq!(paid, run.busy_us);

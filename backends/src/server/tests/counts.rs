@@ -29,7 +29,7 @@ async fn a_count_is_what_the_calls_usage_states() {
 /// Waits in its first step until its test lets it go.
 struct Held {
     inner: ScriptedExecutor,
-    entered: tokio::sync::mpsc::UnboundedSender<()>,
+    entered: mpsc::SyncSender<()>,
     go: mpsc::Receiver<()>,
 }
 
@@ -47,18 +47,21 @@ impl Executor for Held {
 
 #[tokio::test]
 async fn a_count_waits_for_no_step() {
-    let (entered, mut steps) = tokio::sync::mpsc::unbounded_channel();
+    // Two steps at most are not looked at.
+    let (entered, steps) = mpsc::sync_channel(2);
     let (go, held) = mpsc::channel();
     let inner = ScriptedExecutor::new(ScriptedOptions::default(), "scripted");
     let mut house = House::with(Box::new(Held { inner, entered, go: held }));
     let response = house.start(CHAT, &chat_body("hi", json!({"max_tokens": 2}))).await;
-    steps.recv().await.unwrap();
+    while steps.try_recv().is_err() {
+        tokio::task::yield_now().await;
+    }
     // The scheduler's thread stands inside a step now, and answers nobody.
     for content in ["hi", &"long ".repeat(2_000)] {
         assert_eq!(house.post("/weir/count/chat", &chat_body(content, json!({}))).await.0, StatusCode::OK);
     }
     assert!(steps.try_recv().is_err(), "no step ended meanwhile");
-    drop(go);
+    drop((go, steps));
     assert_eq!(response.await.unwrap().0, StatusCode::OK);
 }
 
