@@ -8,10 +8,18 @@ export CARGO_TARGET_DIR ?= $(HOME)/.cache/weir/target
 DEV := $(CARGO_TARGET_DIR)/debug
 RELEASE := $(CARGO_TARGET_DIR)/release
 # cargo-nextest where it is there; else cargo's own runner, two tests at a time because they start real processes.
+SOAK ?= test(no_schedule) or test(/^(cut|shared_limits)::/)
 TESTS = $(shell cargo nextest --version >/dev/null 2>&1 \
 	&& echo cargo nextest run --workspace || echo RUST_TEST_THREADS=2 cargo test --workspace)
 
-.PHONY: help run test bench lint setup
+# What tests need beside the binaries; each is empty where it can't be had.
+FINDS = WEIR_MODEL="$$(cargo xtask model)" WEIR_PYTHON="$$(cargo xtask venv)" \
+	WEIR_IDP="$$(cargo xtask idp || true)" WEIR_OPA="$$(cargo xtask oracle || true)" \
+	WEIR_SLAPD="$$(cargo xtask slapd || true)" \
+	WEIR_REDIS="$$(cargo xtask redis || true)" WEIR_POSTGRES="$$(cargo xtask postgres || true)" \
+	WEIR_FOCUS="$$(cargo xtask focus || true)" WEIR_BROWSER="$$(cargo xtask browser || true)"
+
+.PHONY: help run test soak bench lint setup
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1	\2/' | expand -t 14
@@ -40,14 +48,15 @@ test: setup ## the house rules and every test, against the real binaries
 	cargo xtask browser || echo "no browser can be had: tests in a real browser do nothing"
 	cargo xtask focus || echo "the validator of FOCUS can't be had: the test that needs it does nothing"
 	@echo "== tests"
-	WEIR_BIN="$(DEV)/weir" WEIR_ENGINE_BIN="$(DEV)/weir-engine" \
-	WEIR_MODEL="$$(cargo xtask model)" WEIR_PYTHON="$$(cargo xtask venv)" \
-	WEIR_IDP="$$(cargo xtask idp || true)" WEIR_OPA="$$(cargo xtask oracle || true)" \
-	WEIR_SLAPD="$$(cargo xtask slapd || true)" \
-	WEIR_REDIS="$$(cargo xtask redis || true)" WEIR_POSTGRES="$$(cargo xtask postgres || true)" \
-	WEIR_FOCUS="$$(cargo xtask focus || true)" \
-	WEIR_BROWSER="$$(cargo xtask browser || true)" $(TESTS)
+	WEIR_BIN="$(DEV)/weir" WEIR_ENGINE_BIN="$(DEV)/weir-engine" $(FINDS) $(TESTS)
 	@echo "== all passed"
+
+soak: setup ## an hour or more of the same tests with their full counts; SOAK='test(sim)' runs some of them
+	@echo "== release build (the first takes minutes)"
+	cargo build --release --workspace --all-targets
+	@echo "== limits against their model, streams cut at every byte, gateways killed under a thousand streams"
+	WEIR_SOAK=1 WEIR_BIN="$(RELEASE)/weir" WEIR_ENGINE_BIN="$(RELEASE)/weir-engine" $(FINDS) \
+	cargo nextest run --release --workspace --profile soak --no-capture -E "$(SOAK)"
 
 bench: setup ## direct, a bare Pingora pass-through and Weir, side by side, with ratios
 	@echo "== release builds (the first take minutes)"
