@@ -97,19 +97,21 @@ impl Talk<'_> {
     }
 
     /// A response was made that the provider keeps: its tenant may come back to it.
-    fn keep(&self, id: &str, deployment: &DeploymentRule) {
+    fn keep(&self, id: &str, live: &mut Live) {
         let envelope = self.envelope;
         if envelope.endpoint == Endpoint::Responses && envelope.store && id.len() <= ID_BYTES_MAX {
-            let place = Place { model: envelope.model.as_str().into(), deployment: deployment.name.clone() };
+            let place = Place { model: envelope.model.as_str().into(), deployment: live.deployment.name.clone() };
+            live.made = Some(id.into());
             self.running.stored.keep(&self.subject.tenant, id, place);
         }
     }
 
     /// A stored response was taken away.
-    fn forget(&self) {
+    fn forget(&self, live: &mut Live) {
         if let Some(id) = self.envelope.stored_response.as_deref()
             && self.envelope.endpoint == Endpoint::DeleteResponse
         {
+            live.took_away = Some(id.into());
             self.running.stored.forget(&self.subject.tenant, id);
         }
     }

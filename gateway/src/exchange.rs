@@ -295,6 +295,10 @@ pub struct Live {
     whose: Whose,
     /// False once it is known that the upstream did no work.
     worked: bool,
+    /// The response that it made and that its provider keeps.
+    pub made: Option<Arc<str>>,
+    /// The stored response that it took away.
+    pub took_away: Option<Arc<str>>,
 }
 
 /// Whose prices apply to an attempt.
@@ -316,7 +320,19 @@ impl Live {
         whose: Whose,
         now: Instant,
     ) -> Self {
-        Self { deployment, number, started: now, meter, first_token: None, status: 0, held, whose, worked: true }
+        Self {
+            deployment,
+            number,
+            started: now,
+            meter,
+            first_token: None,
+            status: 0,
+            held,
+            whose,
+            worked: true,
+            made: None,
+            took_away: None,
+        }
     }
 
     /// So many completion tokens are held for it now.
@@ -366,6 +382,7 @@ impl Live {
         let reading = if self.worked { self.meter.reading(self.held, reported) } else { Reading::NONE };
         let priced = self.priced(world, &reading);
         let bill = bill(&reading, rule, priced.as_ref());
+        let bill = Bill { made: self.made.clone(), took_away: self.took_away.clone(), ..bill };
         let price = priced.map(|(cost, _)| cost);
         let since = |from: Instant, to: Instant| {
             u32::try_from(to.saturating_duration_since(from).as_millis()).unwrap_or(u32::MAX)

@@ -33,6 +33,7 @@ use crate::policy::input::{BudgetInput, CandidateInput, ClientInput};
 use crate::policy::{Input, Permit};
 use crate::refusal::Refusal;
 use crate::routing;
+use crate::routing::stored::Place;
 use crate::running::Running;
 use crate::telemetry::metric;
 use crate::usage::end_user::pseudonym;
@@ -98,7 +99,7 @@ impl Gateway {
         let world = x.world.clone();
         let model = world.model(&envelope.model).ok_or_else(|| unknown(&envelope))?;
         let fare = Fare::new(&world.prices, caller.subject.tenant.as_str(), x.born_ms).reading(&envelope);
-        let candidates = self.keepers(world.candidates(model, endpoint, fare)?, &envelope, &caller)?;
+        let candidates = self.keepers(world.candidates(model, endpoint, fare)?, &envelope, &caller).await?;
         // 10. What it may use at most, at the dearest candidate: policy may depend on it.
         let families: Vec<Family> = candidates.iter().map(|rule| Family::of(&rule.model)).collect();
         let mut counted = self.running.counting.count(&envelope, &families).await;
@@ -161,7 +162,7 @@ impl Gateway {
     ) -> Result<Option<Arc<Envelope>>, Refusal> {
         if endpoint.is_about_stored() {
             // It has no body: what it is about was made by an earlier call of the same tenant, or is nobody's.
-            return Ok(Some(Arc::new(self.about_stored(session, endpoint, caller)?)));
+            return Ok(Some(Arc::new(self.about_stored(session, endpoint, caller).await?)));
         }
         // 7. The body, bounded in size and time: only callers that passed the gate get here.
         let Some(body) = request::body(session, x.world.settings.request).await? else { return Ok(None) };
@@ -170,15 +171,29 @@ impl Gateway {
     }
 
     /// The call about a stored response that the path names.
-    fn about_stored(&self, session: &Session, endpoint: Endpoint, caller: &Identified) -> Result<Envelope, Refusal> {
+    async fn about_stored(
+        &self,
+        session: &Session,
+        endpoint: Endpoint,
+        caller: &Identified,
+    ) -> Result<Envelope, Refusal> {
         let id = endpoint.stored_id(session.req_header().uri.path()).unwrap_or_default();
-        let place = self.running.stored.find(&caller.subject.tenant, id);
+        let place = self.stored(caller, id).await?;
         let place = place.ok_or(Refusal::ResponseUnknown { param: None })?;
         Ok(Envelope::about_stored(endpoint, &place.model, id))
     }
 
+    /// Where a response of the caller's lies.
+    async fn stored(&self, caller: &Identified, id: &str) -> Result<Option<Place>, Refusal> {
+        let found = self.running.stored.find(&self.running.store, &caller.subject.tenant, id).await;
+        found.map_err(|error| {
+            tracing::error!(%error, "the places of stored responses can't be read");
+            Refusal::JournalUnavailable
+        })
+    }
+
     /// The deployment that keeps the response which the call names, or all where it names none.
-    fn keepers(
+    async fn keepers(
         &self,
         mut candidates: Vec<Arc<DeploymentRule>>,
         envelope: &Envelope,
@@ -186,7 +201,7 @@ impl Gateway {
     ) -> Result<Vec<Arc<DeploymentRule>>, Refusal> {
         let Some(id) = &envelope.stored_response else { return Ok(candidates) };
         let param = (!envelope.endpoint.is_about_stored()).then_some("previous_response_id");
-        let place = self.running.stored.find(&caller.subject.tenant, id).ok_or(Refusal::ResponseUnknown { param })?;
+        let place = self.stored(caller, id).await?.ok_or(Refusal::ResponseUnknown { param })?;
         candidates.retain(|rule| rule.name == place.deployment);
         match candidates.is_empty() {
             true => Err(Refusal::ResponseUnknown { param }),

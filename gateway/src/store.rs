@@ -26,6 +26,7 @@ mod schema;
 mod spent;
 pub mod sqlite;
 pub mod statement;
+mod stored_response;
 pub mod tenant;
 pub mod tenant_secret;
 pub mod url;
@@ -140,6 +141,11 @@ impl Store {
             StoreUrl::Server(url) => Either::Postgres(postgres::open(&url).await?),
         };
         Ok(Self { pools })
+    }
+
+    /// Whether other gateways may write to it.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.pools, Either::Postgres(_))
     }
 
     /// Closes every connection; the last one of SQLite's to close folds the write-ahead log into the file.

@@ -220,6 +220,25 @@ async fn a_stored_response_belongs_to_the_tenant_that_made_it() {
 }
 
 #[tokio::test]
+async fn stored_responses_are_found_again_after_a_restart_and_a_kill() {
+    let mut scene = Scene::new().await;
+    scene.gateway.fetch(&scene.request(&json!({"model": "mock", "input": "hi"}))).await;
+    // An answer is out some moments before the journal has the call's end.
+    scene.gateway.usage_rows(1).await;
+    scene.gateway.kill().await;
+    scene.gateway.spawn().await;
+    let next = json!({"model": "mock", "input": "hi", "previous_response_id": "resp_t1"});
+    assert_eq!(scene.gateway.fetch(&scene.request(&next)).await.status, 200);
+    assert_eq!(scene.gateway.fetch(&scene.about("GET", "resp_t1", &scene.other)).await.status, 404);
+    assert_eq!(scene.gateway.fetch(&scene.about("DELETE", "resp_t1", &scene.key)).await.status, 200);
+    scene.gateway.usage_rows(3).await;
+    scene.gateway.kill().await;
+    scene.gateway.spawn().await;
+    let gone = scene.gateway.fetch(&scene.about("GET", "resp_t1", &scene.key)).await;
+    assert_eq!((gone.status, gone.code().as_str()), (404, "response_not_found"));
+}
+
+#[tokio::test]
 async fn odd_questions_about_stored_responses_go_nowhere() {
     let scene = Scene::new().await;
     scene.gateway.fetch(&scene.request(&json!({"model": "mock", "input": "hi"}))).await;

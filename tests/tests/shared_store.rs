@@ -9,6 +9,7 @@ use e2e::gateway::Gateway;
 use e2e::say;
 use e2e::servers::postgres::Postgres;
 use e2e::upstream::{Script, Step, Upstream};
+use serde_json::json;
 
 /// How soon a change acts, the time of the command itself not counted.
 const ACTS: Duration = Duration::from_secs(1);
@@ -84,6 +85,21 @@ async fn fr_auth_07_what_one_gateway_takes_away_the_other_refuses_within_a_secon
             done(&pair.one, &["tenant", "set", "acme/x"]).await;
         }
     }
+}
+
+#[tokio::test]
+async fn a_response_that_one_gateway_made_the_other_goes_on_from() {
+    let Some(pair) = Pair::start().await else { return };
+    let (key, stranger) = (pair.one.key("acme").await, pair.one.key("acme/other").await);
+    until(&pair.two, &chat(&stranger.secret), 200).await;
+    let ask = |key: &str, before: Option<&str>| {
+        let body = json!({"model": "mock", "input": "hi", "previous_response_id": before});
+        Request::post("/v1/responses", key, body.to_string())
+    };
+    let made = pair.one.fetch(&ask(&key.secret, None)).await;
+    let id = made.json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(pair.two.fetch(&ask(&key.secret, Some(&id))).await.status, 200, "at once, on the other");
+    assert_eq!(pair.two.fetch(&ask(&stranger.secret, Some(&id))).await.code(), "previous_response_not_found");
 }
 
 #[tokio::test]

@@ -166,8 +166,8 @@ pub(super) async fn pass(
             Err(why) => return broken(client, stream.done, why).await,
         };
         // Before the client can know it: what it asks next may be about this answer.
-        if let (Some(id), Some(live)) = (stream.reader.take_id(), books.live.as_ref()) {
-            talk.keep(&id, &live.deployment);
+        if let (Some(id), Some(live)) = (stream.reader.take_id(), books.live.as_mut()) {
+            talk.keep(&id, live);
         }
         // A stream that never makes Weir wait would otherwise never be looked at.
         let now = clock::instant();

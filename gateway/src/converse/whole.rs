@@ -60,9 +60,9 @@ fn account(talk: &Talk<'_>, body: &[u8], books: &mut Books) -> Result<(), Failed
         // What the provider does for nothing is no use of it.
         books.not_reached();
     }
-    talk.forget();
     if let Some(live) = books.live.as_mut() {
-        answer.id.iter().for_each(|id| talk.keep(id, &live.deployment));
+        talk.forget(live);
+        answer.id.iter().for_each(|id| talk.keep(id, live));
         live.first_token = Some(clock::instant());
         if let Some(usage) = answer.usage {
             live.meter.report_raw(usage, Word::Count);

@@ -1,17 +1,23 @@
 //! Responses that providers keep: who made them, and where they lie. Without a place here nobody reads one, goes on
 //! from one or takes one away: a provider knows only Weir's own key, and would show any tenant's response to any.
 //!
-//! Kept in memory alone: after a restart, or on another gateway, an id is unknown, and refused.
+//! Kept in memory, and in the store with the usage rows of the calls that made them: the memory knows what is not yet
+//! in the store, the store what another gateway made, or an earlier run of this one.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::identity::TenantPath;
+use crate::store::{Store, StoreError};
 
 /// Places kept at most; the oldest goes first. One takes about 300 bytes.
 const PLACES_MAX: usize = 100_000;
+
+/// Waits for the rows of other gateways, which are written some moments after the end of a call.
+const WAITS: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(300), Duration::from_millis(600)];
 
 /// Where a stored response lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +40,8 @@ pub struct Stored {
 
 #[derive(Debug, Default)]
 struct Places {
-    by_name: HashMap<Name, Place>,
+    /// None: it was taken away.
+    by_name: HashMap<Name, Option<Place>>,
     /// In the order in which they came.
     order: VecDeque<Name>,
 }
@@ -48,13 +55,16 @@ impl Default for Stored {
 impl Stored {
     /// A response was made for `tenant`.
     pub fn keep(&self, tenant: &TenantPath, id: &str, place: Place) {
+        self.set(tenant, id, Some(place));
+    }
+
+    fn set(&self, tenant: &TenantPath, id: &str, place: Option<Place>) {
         let name: Name = (tenant.clone(), id.into());
         let mut places = self.places.lock();
         if places.by_name.insert(name.clone(), place).is_some() {
             return;
         }
         places.order.push_back(name);
-        // Names whose place was taken away are in the order still: it is what is bounded.
         if places.order.len() > self.max
             && let Some(oldest) = places.order.pop_front()
         {
@@ -63,13 +73,34 @@ impl Stored {
     }
 
     /// Where the response of that id lies, if `tenant` made it.
-    pub fn find(&self, tenant: &TenantPath, id: &str) -> Option<Place> {
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn find(&self, store: &Store, tenant: &TenantPath, id: &str) -> Result<Option<Place>, StoreError> {
+        for wait in WAITS.into_iter().map(Some).chain([None]) {
+            if let Some(known) = self.known(tenant, id) {
+                return Ok(known);
+            }
+            if let Some((model, deployment)) = store.stored_response(tenant.as_str(), id).await? {
+                return Ok(Some(Place { model: model.into(), deployment: deployment.into() }));
+            }
+            // Another gateway may have made it a moment ago.
+            match wait.filter(|_| store.is_shared()) {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => break,
+            }
+        }
+        Ok(None)
+    }
+
+    /// What the memory knows: a place, or that there is none any more.
+    fn known(&self, tenant: &TenantPath, id: &str) -> Option<Option<Place>> {
         self.places.lock().by_name.get(&(tenant.clone(), id.into())).cloned()
     }
 
     /// The response is gone.
     pub fn forget(&self, tenant: &TenantPath, id: &str) {
-        self.places.lock().by_name.remove(&(tenant.clone(), id.into()));
+        self.set(tenant, id, None);
     }
 }
 
@@ -88,15 +119,15 @@ mod tests {
         let acme = tenant("acme");
         stored.keep(&acme, "r1", place("a"));
         stored.keep(&tenant("globex"), "r1", place("b"));
-        assert_eq!(stored.find(&acme, "r1"), Some(place("a")));
-        assert_eq!(stored.find(&tenant("globex"), "r1"), Some(place("b")));
-        assert_eq!(stored.find(&tenant("acme/team"), "r1"), None);
+        assert_eq!(stored.known(&acme, "r1"), Some(Some(place("a"))));
+        assert_eq!(stored.known(&tenant("globex"), "r1"), Some(Some(place("b"))));
+        assert_eq!(stored.known(&tenant("acme/team"), "r1"), None);
         stored.keep(&acme, "r1", place("c"));
-        assert_eq!(stored.find(&acme, "r1"), Some(place("c")));
+        assert_eq!(stored.known(&acme, "r1"), Some(Some(place("c"))));
         stored.keep(&acme, "r2", place("a"));
-        assert_eq!(stored.find(&acme, "r1"), None);
+        assert_eq!(stored.known(&acme, "r1"), None);
         stored.forget(&acme, "r2");
-        assert_eq!(stored.find(&acme, "r2"), None);
+        assert_eq!(stored.known(&acme, "r2"), Some(None), "gone, whatever the store says until it knows");
         for number in 0..10 {
             stored.keep(&acme, &format!("x{number}"), place("a"));
         }

@@ -7,8 +7,14 @@
 //! node by themselves, from the setting `weir.node` of the connection that wrote them.
 
 /// Step `n` brings a schema from version n to n+1.
-pub(super) const STEPS: &[&str] =
-    &[P1, P2, super::rollup_schema::POSTGRES, super::statement::POSTGRES, super::budget::POSTGRES];
+pub(super) const STEPS: &[&str] = &[
+    P1,
+    P2,
+    super::rollup_schema::POSTGRES,
+    super::statement::POSTGRES,
+    super::budget::POSTGRES,
+    super::stored_response::POSTGRES,
+];
 
 const P1: &str = r#"
 CREATE TABLE weir_version (one BIGINT PRIMARY KEY CHECK (one = 1), version BIGINT NOT NULL);

@@ -1,8 +1,18 @@
 //! The schema, as the steps that led to it. A step that was shipped is never edited; a change is a new one.
 
 /// Step `n` brings a database from `user_version` n to n+1.
-pub(super) const STEPS: &[&str] =
-    &[V1, V2, V3, V4, V5, V6, super::rollup_schema::SQLITE, super::statement::SQLITE, super::budget::SQLITE];
+pub(super) const STEPS: &[&str] = &[
+    V1,
+    V2,
+    V3,
+    V4,
+    V5,
+    V6,
+    super::rollup_schema::SQLITE,
+    super::statement::SQLITE,
+    super::budget::SQLITE,
+    super::stored_response::SQLITE,
+];
 
 const V1: &str = r"
 CREATE TABLE keys (

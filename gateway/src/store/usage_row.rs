@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use super::cells::{Cell, Holds, Table};
 use super::either::{Conn, change, on};
 use super::rollup::add::Batch;
-use super::{StoreError, to_sql};
+use super::{StoreError, stored_response, to_sql};
 use crate::exchange::{Attempt, UsageSource};
 use crate::journal::Closing;
 use crate::usage::bill::Bill;
@@ -73,6 +73,7 @@ pub(super) async fn insert<'a>(
         attempts = new;
     }
     change!(at.again(), "RELEASE SAVEPOINT usage_rows")?;
+    stored_response::follow(at.again(), &attempts).await?;
     Batch::of(attempts.into_iter()).write(at).await
 }
 

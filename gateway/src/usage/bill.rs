@@ -57,6 +57,12 @@ pub struct Bill {
     /// The id of the row that this one corrects; none for a row of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub corrects: Option<Arc<str>>,
+    /// The id of the response that it made and that its provider keeps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub made: Option<Arc<str>>,
+    /// The id of the stored response that it took away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub took_away: Option<Arc<str>>,
 }
 
 impl Default for Bill {
@@ -71,6 +77,8 @@ impl Default for Bill {
             arm: None,
             queue_ms: None,
             corrects: None,
+            made: None,
+            took_away: None,
         }
     }
 }
