@@ -8,7 +8,7 @@ export CARGO_TARGET_DIR ?= $(HOME)/.cache/weir/target
 DEV := $(CARGO_TARGET_DIR)/debug
 RELEASE := $(CARGO_TARGET_DIR)/release
 # cargo-nextest where it is there; else cargo's own runner, two tests at a time because they start real processes.
-SOAK ?= test(no_schedule) or test(/^(cut|shared_limits)::/)
+SOAK ?= test(no_schedule) or test(/^(cut|shared_kills)::/)
 TESTS = $(shell cargo nextest --version >/dev/null 2>&1 \
 	&& echo cargo nextest run --workspace || echo RUST_TEST_THREADS=2 cargo test --workspace)
 
