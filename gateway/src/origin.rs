@@ -89,6 +89,7 @@ mod tests {
         let settings = ClientSettings {
             trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
             geo_header: Some("cf-ipcountry".into()),
+            ..ClientSettings::default()
         };
         let both = headers(&[("x-forwarded-for", b"192.0.2.9, 10.1.1.1"), ("cf-ipcountry", b"DE")]);
         let of = |headers: &HeaderMap, peer: &str| {

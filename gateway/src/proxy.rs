@@ -23,6 +23,7 @@ use crate::converse::{self, Client, End, Talk};
 use crate::exchange::{Exchange, Outcome};
 use crate::identity::dpop::challenge;
 use crate::identity::keyring::Identified;
+use crate::identity::token_endpoint::throttle::Asker;
 use crate::identity::{Subject, caller, metadata, scope, token_endpoint};
 use crate::limits::estimate::{self, Estimate};
 use crate::limits::{Asked, Reservation, Slot, headers};
@@ -62,15 +63,10 @@ impl Gateway {
         if self.running.draining.load(Ordering::Relaxed) {
             return Err(Refusal::Draining);
         }
-        // 3. The endpoint comes before identity: a wrong path is no secret, and it decides what is read further on.
-        x.origin = Origin::of(session, &x.world.settings);
-        x.endpoint = Some(request::endpoint(session.req_header())?);
-        request::check_framing(session)?;
-        // 4. Identity, from the head alone: strangers must not make us read their bodies.
-        let (query, witness) = (session.req_header().uri.query(), request::witness(session));
-        let presented = caller::presented(&x.world, &witness, query)?;
-        x.key = presented.public_id();
-        let caller = caller::identify(&self.running, &x.world, &presented, &witness, clock::unix_ms()).await?;
+        let caller = match self.prove(session, x).await {
+            Ok(caller) => caller,
+            Err(refusal) => return Err(self.of_stranger(x, refusal)),
+        };
         x.key = Some(caller.subject.key.clone());
         if let Some(gate) = &caller.gate {
             let endpoint = x.endpoint.map_or("", Endpoint::name);
@@ -82,6 +78,30 @@ impl Gateway {
         x.books.slot = Some(self.running.limits.throttle(&x.world.limits, &caller.subject, clock::instant())?);
         x.caller = Some(caller);
         Ok(())
+    }
+
+    /// Who calls, from the head alone.
+    async fn prove(&self, session: &Session, x: &mut Exchange) -> Result<Identified, Refusal> {
+        // 3. The endpoint comes before identity: a wrong path is no secret, and it decides what is read further on.
+        x.origin = Origin::of(session, &x.world.settings);
+        x.endpoint = Some(request::endpoint(session.req_header())?);
+        request::check_framing(session)?;
+        // 4. Identity, from the head alone: strangers must not make us read their bodies.
+        let (query, witness) = (session.req_header().uri.query(), request::witness(session));
+        let presented = caller::presented(&x.world, &witness, query)?;
+        x.key = presented.public_id();
+        Ok(caller::identify(&self.running, &x.world, &presented, &witness, clock::unix_ms()).await?)
+    }
+
+    /// What a stranger is told: what is wrong, or from so many on that it is enough for now, which is not recorded.
+    /// Whoever has a credential never counts as one, so that nobody is locked out by a neighbour.
+    fn of_stranger(&self, x: &Exchange, refusal: Refusal) -> Refusal {
+        let Some(per_minute) = x.world.settings.client.strangers else { return refusal };
+        if !refusal.is_of_stranger() {
+            return refusal;
+        }
+        let counted = self.running.strangers.count(Asker::address(x.origin.ip), per_minute, clock::instant());
+        counted.err().map_or(refusal, |wait| Refusal::TooManyStrangers { wait })
     }
 
     /// The call itself.
@@ -265,9 +285,9 @@ impl Gateway {
         if outcome == Outcome::HungUp {
             session.set_keepalive(None);
         }
-        if refusal == Some(Refusal::JournalUnavailable) {
-            // The one refusal that can't be on the audit record.
-            metric::unrecorded();
+        if let Some(reason) = refusal.as_ref().and_then(Refusal::unrecorded) {
+            metric::unrecorded(reason);
+            drop(x.books.journal.take());
         }
         x.outcome = Some(outcome);
         x.refusal = refusal;

@@ -74,6 +74,12 @@ pub enum Refusal {
         /// `issuer_keys_unavailable`, `introspection_unavailable`.
         why: &'static str,
     },
+    /// Too many requests of this address had no valid credential.
+    #[error("too many requests without a valid credential from this address")]
+    TooManyStrangers {
+        /// Until the next one is looked at.
+        wait: Duration,
+    },
     /// Two different credentials in one request.
     #[error("two different credentials")]
     AmbiguousCredentials,
@@ -281,6 +287,7 @@ impl Refusal {
             | Refusal::InvalidCertificate { .. }
             | Refusal::InvalidProof(_)
             | Refusal::IssuerUnavailable { .. }
+            | Refusal::TooManyStrangers { .. }
             | Refusal::AmbiguousCredentials
             | Refusal::KeyInQuery
             | Refusal::OutOfScope(_)
@@ -319,6 +326,21 @@ impl Refusal {
             | Refusal::UpstreamInvalid { .. }
             | Refusal::UpstreamDisconnected { .. } => Outcome::UpstreamError,
             _ => Outcome::Refused,
+        }
+    }
+
+    /// Whether it is told to somebody who has not proved who he is. Whoever's proof of possession does not fit has a
+    /// valid token, and may only have asked for the nonce; what is Weir's own fault is nobody's.
+    pub fn is_of_stranger(&self) -> bool {
+        !matches!(self, Refusal::InvalidProof(_)) && self.face().status < 500
+    }
+
+    /// The code of a refusal that isn't on the audit record: that can't be, or must not fill it.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "a new reason is recorded unless it says otherwise")]
+    pub fn unrecorded(&self) -> Option<&'static str> {
+        match self {
+            Refusal::JournalUnavailable | Refusal::TooManyStrangers { .. } => Some(self.code()),
+            _ => None,
         }
     }
 
@@ -401,6 +423,15 @@ impl Refusal {
             Refusal::AmbiguousCredentials => {
                 face(400, INVALID, "ambiguous_credentials", "two different credentials in one request")
             }
+            Refusal::TooManyStrangers { wait } => Face {
+                retry_after: Some(*wait),
+                ..face(
+                    429,
+                    LIMIT,
+                    "too_many_strangers",
+                    "too many requests without a valid credential came from this address; try again later",
+                )
+            },
             Refusal::KeyInQuery => {
                 face(400, INVALID, "key_in_query", "send the API key in a header; query strings end up in logs")
             }

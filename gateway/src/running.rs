@@ -47,6 +47,8 @@ pub struct Running {
     pub own_tokens: OwnTokens,
     /// How often tokens were asked for.
     pub token_requests: Throttle,
+    /// How often requests came without a valid credential.
+    pub strangers: Throttle,
     /// Proofs of possession that were used lately.
     pub replays: Replays,
     /// Users and groups that identity providers told of.

@@ -197,6 +197,7 @@ async fn open(settings: &Settings, mut world: World, pushed: Pushed) -> Result<(
         issuers: Issuers::new(Fetcher::new(settings.upstream_ca.as_deref())),
         own_tokens,
         token_requests: Throttle::new(clock::instant()),
+        strangers: Throttle::new(clock::instant()),
         replays: Replays::default(),
         limits,
         stored: Stored::default(),

@@ -174,7 +174,7 @@ async fn what_reaches_beyond_the_call_is_refused() {
 
 #[tokio::test]
 async fn fr_cost_03_only_the_call_that_made_a_response_is_charged() {
-    let scene = Scene::new().await;
+    let mut scene = Scene::new().await;
     let whole = Script::json(200, say::response("resp_abc", "a b c", 140, 260).to_string());
     scene.upstream.always(whole);
     let made = scene.gateway.fetch(&scene.request(&json!({"model": "mock", "input": "hi"}))).await;
@@ -190,6 +190,15 @@ async fn fr_cost_03_only_the_call_that_made_a_response_is_charged() {
     assert_eq!((charged[0]["input_tokens"].as_u64(), charged[0]["output_tokens"].as_u64()), (Some(140), Some(260)));
     let sum: u64 = rows.iter().map(|row| row["input_tokens"].as_u64().unwrap()).sum();
     assert_eq!(sum, 140, "{rows:?}");
+    // What is settled once more, as after a crash, adds nothing. (No route here is bridged through another one, so there
+    // is no inner call that could write a row of its own.)
+    let before = scene.gateway.ledger().await["total"].clone();
+    for _ in 0..2 {
+        scene.gateway.kill().await;
+        scene.gateway.spawn().await;
+    }
+    assert_eq!(scene.gateway.ledger().await["total"], before);
+    assert_eq!(scene.gateway.usage_rows(4).await.len(), 4);
 }
 
 #[tokio::test]

@@ -79,6 +79,14 @@ async fn fr_cost_04_every_attempt_is_charged_at_its_own_models_price() {
     assert_eq!(cost(&calls[0]), 6_338_000_000, "{}", calls[0]);
     assert_eq!(cost(&calls[1]), 750_000, "{}", calls[1]);
     assert!(calls.iter().all(|call| call["model"] == "mock" && outcome(call) == "completed"), "{calls:?}");
+    // What was asked for, who served, and how many attempts it took; one that was refused costs nothing.
+    for call in &calls {
+        let attempts = call["attempts"].as_array().unwrap();
+        let served: Vec<_> = attempts.iter().filter_map(|attempt| attempt["deployment"].as_str()).collect();
+        assert_eq!(served, ["a", "b"], "{call}");
+    }
+    let refused = &calls[1]["attempts"][0];
+    assert_eq!((refused["cost_nano"].as_i64().unwrap_or(0), refused["output_tokens"].as_u64().unwrap_or(0)), (0, 0));
     assert_eq!(gateway.usage_rows(4).await.len(), 4);
     let total = gateway.ledger().await["total"].clone();
     assert_eq!((total["calls"].as_u64(), total["attempts"].as_u64()), (Some(2), Some(4)), "{total}");

@@ -220,3 +220,38 @@ async fn fr_rl_08_one_key_is_one_caller_however_it_is_written() {
         assert_eq!(scene.gateway.fetch(way).await.code(), "request_limit_reached", "{n}");
     }
 }
+
+#[tokio::test]
+async fn fr_rl_08_strangers_fill_no_log_and_lock_nobody_out() {
+    let client = "client: { strangers_per_minute: 10, trusted_proxies: [127.0.0.0/8] }";
+    let scene = Scene::with(|config| config.section(client)).await;
+    let call = |key: &str, from: &str| {
+        Request::chat(key, &say::chat("mock", "hi", false)).header("x-forwarded-for", from)
+    };
+    let wrong = |n: usize| format!("wr_{n:08}_{}", "a".repeat(43));
+    for n in 0..10 {
+        assert_eq!(scene.gateway.fetch(&call(&wrong(n), "203.0.113.9")).await.status, 401, "{n}");
+    }
+    // Wrong keys, tokens and no key at all, wrong paths and methods: from here on nobody looks.
+    let no_path = Request::get("/v1/nothing").header("x-forwarded-for", "203.0.113.9");
+    let no_key = call("", "203.0.113.9").without("authorization");
+    for n in 0..40 {
+        let request = match n % 4 {
+            0 => no_path.clone(),
+            1 => no_key.clone(),
+            2 => call("eyJhbGciOiJub25lIn0.e30.", "203.0.113.9"),
+            _ => call(&wrong(n), "203.0.113.9"),
+        };
+        let refused = scene.gateway.fetch(&request).await;
+        assert_eq!((refused.status, refused.code().as_str()), (429, "too_many_strangers"), "{n}");
+        assert!((1..=6).contains(&number(&refused, "retry-after")), "{:?}", refused.head);
+    }
+    // The neighbour behind the same address, and strangers elsewhere, are served as ever.
+    assert_eq!(scene.gateway.fetch(&call(&scene.key.secret, "203.0.113.9")).await.status, 200);
+    assert_eq!(scene.gateway.fetch(&call(&wrong(0), "2001:db8::1")).await.status, 401);
+    let calls = scene.gateway.audit_calls(12).await;
+    assert_eq!(calls.iter().filter(|call| call["outcome"] == "refused").count(), 11, "{calls:#?}");
+    let counted = scene.gateway.metric("weir_refusals_total", "too_many_strangers").await;
+    assert!((40.0..41.0).contains(&counted), "{counted}");
+    scene.gateway.verify_audit().await;
+}

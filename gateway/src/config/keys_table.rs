@@ -291,6 +291,13 @@ pub const CLIENT: &[Key] = &[
         "cf-ipcountry",
         "Header in which trusted proxies tell the client's country; policies see it as client.geo.",
     ),
+    key(
+        "strangers_per_minute",
+        LIMIT,
+        Usually("600"),
+        "600",
+        "Requests without a valid credential that one address (of IPv6: one network of 64 bits) may send in a minute. Further ones get 429 and are only counted, so that nobody without a key can fill the audit log. Whoever has a valid credential never counts.",
+    ),
 ];
 
 /// Keys about API keys.

@@ -131,6 +131,8 @@ pub struct ClientSettings {
     pub trusted_proxies: Vec<IpNet>,
     /// Header in which they tell the client's country.
     pub geo_header: Option<Arc<str>>,
+    /// Requests a minute of one address without a valid credential; `None`: any number.
+    pub strangers: Option<NonZeroU64>,
 }
 
 /// PEM files of a TLS listener.

@@ -228,9 +228,9 @@ fn observe_bundles(running: &Running) {
     }
 }
 
-/// Counts a refusal that the journal itself caused, so that no record of it exists.
-pub fn unrecorded() {
-    counter!(REFUSALS, "reason" => "ledger_unavailable").increment(1);
+/// Counts a refusal that no record exists of.
+pub fn unrecorded(reason: &'static str) {
+    counter!(REFUSALS, "reason" => reason).increment(1);
 }
 
 /// A call waited for a busy deployment, with a place or without one in the end.

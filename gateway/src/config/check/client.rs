@@ -1,5 +1,6 @@
 //! What is believed of clients: proxies before Weir, and a key in the URL.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::Check;
@@ -30,6 +31,7 @@ impl Check<'_> {
         if let Some(name) = geo_header.as_ref().filter(|name| name.parse::<http::HeaderName>().is_err()) {
             self.fault(section.at("geo_header"), Wrong::HeaderName(name.clone()));
         }
-        ClientSettings { trusted_proxies, geo_header: geo_header.map(Arc::from) }
+        let strangers = section.int("strangers_per_minute").and_then(NonZeroU64::new);
+        ClientSettings { trusted_proxies, geo_header: geo_header.map(Arc::from), strangers }
     }
 }

@@ -49,7 +49,7 @@ async fn a_reservation_of_five_levels_is_one_round_trip() {
 
 /// Field report FR-RL-06: Lua's numbers are doubles, and 2^53 + 1 is none.
 #[tokio::test]
-async fn money_is_exact_above_2_to_the_53_and_full_at_2_to_the_63() {
+async fn fr_rl_06_money_is_exact_above_2_to_the_53_and_full_at_2_to_the_63() {
     let Some(server) = Redis::start() else { return };
     let node = Node::at(&server).await;
     node.ledger.used.lock().insert("acme/month".into(), vec![(NOON_MS - 1, 9_007_199_254_740_993)]);
