@@ -187,7 +187,7 @@ impl Gateway {
         // 7. The body, bounded in size and time: only callers that passed the gate get here.
         let Some(body) = request::body(session, x.world.settings.request).await? else { return Ok(None) };
         // 8. One canonical parse: what is authorised below is what is forwarded.
-        Ok(Some(Arc::new(Envelope::parse(body, endpoint)?)))
+        Ok(Some(Arc::new(request::parse(body, endpoint).await?)))
     }
 
     /// The call about a stored response that the path names.

@@ -12,6 +12,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use tokio::time::timeout;
 use weir_wire::endpoint::{Dialect, Endpoint};
+use weir_wire::envelope::Envelope;
 
 use crate::config::settings::RequestSettings;
 use crate::converse::End;
@@ -79,6 +80,8 @@ pub fn user_agent(head: &RequestHeader) -> Option<&str> {
     text.get(..text.len().min(USER_AGENT_BYTES_MAX))
 }
 
+/// Bytes of a body that are parsed on the thread that serves calls: less than half a millisecond.
+const PARSED_INLINE_MAX: usize = 128 << 10;
 /// Bytes of a user agent that policies see.
 const USER_AGENT_BYTES_MAX: usize = 128;
 const MODELS: &str = "/v1/models";
@@ -160,6 +163,16 @@ pub fn check_framing(session: &Session) -> Result<(), Refusal> {
         return refusal("`content-length` and `transfer-encoding` in one request", "bad_framing");
     }
     Ok(())
+}
+
+/// Parses a body: a long one on a thread that serves nobody, since that takes milliseconds.
+pub async fn parse(body: Bytes, endpoint: Endpoint) -> Result<Envelope, Refusal> {
+    if body.len() <= PARSED_INLINE_MAX {
+        return Ok(Envelope::parse(body, endpoint)?);
+    }
+    let parsing = tokio::task::spawn_blocking(move || Envelope::parse(body, endpoint));
+    let parsed = parsing.await.map_err(|error| Refusal::Internal { what: error.to_string() })?;
+    Ok(parsed?)
 }
 
 /// Reads the whole body; `None` where the client went away before its end.

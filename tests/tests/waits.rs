@@ -225,9 +225,8 @@ async fn fr_rl_08_one_key_is_one_caller_however_it_is_written() {
 async fn fr_rl_08_strangers_fill_no_log_and_lock_nobody_out() {
     let client = "client: { strangers_per_minute: 10, trusted_proxies: [127.0.0.0/8] }";
     let scene = Scene::with(|config| config.section(client)).await;
-    let call = |key: &str, from: &str| {
-        Request::chat(key, &say::chat("mock", "hi", false)).header("x-forwarded-for", from)
-    };
+    let call =
+        |key: &str, from: &str| Request::chat(key, &say::chat("mock", "hi", false)).header("x-forwarded-for", from);
     let wrong = |n: usize| format!("wr_{n:08}_{}", "a".repeat(43));
     for n in 0..10 {
         assert_eq!(scene.gateway.fetch(&call(&wrong(n), "203.0.113.9")).await.status, 401, "{n}");

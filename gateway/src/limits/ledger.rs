@@ -52,6 +52,8 @@ pub struct Room {
     pub others: usize,
     /// Lines in all.
     pub lines_max: usize,
+    /// Lines of this ledger: whoever names a new end-user in each call must not take everybody's room.
+    pub own_max: usize,
 }
 
 /// Why no hold was taken.
@@ -229,7 +231,7 @@ impl Ledger {
         }
         let is_full = |ledger: &Self| {
             let wanted = ledger.lines.len().saturating_add(ledger.missing(ask).count());
-            wanted.saturating_add(room.others) > room.lines_max
+            wanted > room.own_max || wanted.saturating_add(room.others) > room.lines_max
         };
         let rested = self.swept_ns.is_none_or(|swept| now_ns.saturating_sub(swept) >= SWEEP_PAUSE_NS);
         if self.lines.len() >= self.sweep_at.max(SWEEP_MIN) || (rested && is_full(self)) {

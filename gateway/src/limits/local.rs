@@ -22,6 +22,8 @@ use crate::clock;
 
 /// Shards; each has its own lock.
 const SHARDS: usize = 64;
+/// One shard, and so one organisation, has at most this part of all lines: the half.
+const SHARD_PART: usize = 2;
 /// How often one call asks for a past that moved on while it was asked for.
 const SEED_ROUNDS_MAX: usize = 4;
 /// Every window of every calendar begins at a whole quarter of an hour.
@@ -91,7 +93,8 @@ impl Local {
         let now_ns = self.clock.now_ns();
         let before = ledger.len();
         let others = self.tracked.load(Ordering::Relaxed).saturating_sub(before);
-        let answer = once(&mut ledger, now_ns, Room { others, lines_max: self.lines_max });
+        let room = Room { others, lines_max: self.lines_max, own_max: self.lines_max.div_ceil(SHARD_PART) };
+        let answer = once(&mut ledger, now_ns, room);
         self.count(before, ledger.len());
         answer
     }

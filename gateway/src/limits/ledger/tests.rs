@@ -6,7 +6,7 @@ use super::*;
 use crate::exchange::CallId;
 use crate::limits::counter::{Outage, Scope};
 
-const ROOM: Room = Room { others: 0, lines_max: 1_000 };
+const ROOM: Room = Room { others: 0, lines_max: 1_000, own_max: 1_000 };
 const SECOND: u64 = 1_000_000_000;
 
 fn line(name: &str, quantity: Quantity, cap: u64, window: Window) -> Line {
@@ -40,7 +40,7 @@ fn reserve(ledger: &mut Ledger, ask: &Ask, now_ns: u64) -> Result<Granted, Denie
 
 #[test]
 fn a_line_at_the_cap_of_all_lines_is_refused_and_nothing_is_taken() {
-    let room = Room { others: 8, lines_max: 10 };
+    let room = Room { others: 8, lines_max: 10, own_max: 10 };
     let mut ledger = Ledger::new(false);
     let three: Arc<[Line]> =
         ["a", "b", "c"].map(|name| line(name, Quantity::Tokens, 9, Window::Rate { ms: 60_000 })).into();

@@ -166,3 +166,27 @@ async fn threads_together_take_no_more_than_the_budget_and_lose_nothing() {
     assert!(desk.counter().reserve(&shape.ask(nano(10_001 - used), BORN_MS)).await.is_err());
     desk.counter().reserve(&shape.ask(nano(10_000 - used), BORN_MS)).await.unwrap();
 }
+
+#[tokio::test]
+async fn one_organisation_that_names_ever_new_end_users_leaves_room_for_the_others() {
+    let local = Local::new(Clock::Given(Arc::new(AtomicU64::new(0))), None, 100);
+    let stand = Desk::new();
+    let (mut flood, mut refused) = (0, 0);
+    let org = Calls::new(&stand, &[]).org;
+    for user in 0..1_000_usize {
+        let lines = [suite::line(&org, user, Quantity::Money, 10, calendar(CalendarUnit::Month))].into();
+        let ask = Calls { stand: &stand, org: Arc::clone(&org), lines }.ask(nano(1), BORN_MS);
+        match local.reserve(&ask).await {
+            Ok(_) => flood += 1,
+            Err(_) => refused += 1,
+        }
+    }
+    assert_eq!((flood, refused), (50, 950));
+    // Organisations that came first may lie in the same shard; not all of them do.
+    let mut served = 0;
+    for _ in 0..40 {
+        let calm = Calls::new(&stand, &[(Quantity::Money, 10, calendar(CalendarUnit::Month))]);
+        served += usize::from(local.reserve(&calm.ask(nano(1), BORN_MS)).await.is_ok());
+    }
+    assert!(served > 30, "{served} of 40");
+}

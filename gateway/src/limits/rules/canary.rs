@@ -118,7 +118,7 @@ fn refuses(line: &Line) -> bool {
             born_ms: BORN_MS,
             ttl: Duration::from_secs(1),
         };
-        let room = Room { others: 0, lines_max: 1 };
+        let room = Room { others: 0, lines_max: 1, own_max: 1 };
         let answer = ledger.reserve(&ask, 0, room);
         let Err(Denied::Unseeded(unseeded)) = answer else { return answer };
         for (_, span) in unseeded {
