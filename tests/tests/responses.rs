@@ -190,8 +190,8 @@ async fn fr_cost_03_only_the_call_that_made_a_response_is_charged() {
     assert_eq!((charged[0]["input_tokens"].as_u64(), charged[0]["output_tokens"].as_u64()), (Some(140), Some(260)));
     let sum: u64 = rows.iter().map(|row| row["input_tokens"].as_u64().unwrap()).sum();
     assert_eq!(sum, 140, "{rows:?}");
-    // What is settled once more, as after a crash, adds nothing. (No route here is bridged through another one, so there
-    // is no inner call that could write a row of its own.)
+    // What is settled once more, as after a crash, adds nothing. (No route here is bridged through another one, so that
+    // there is no inner call which could write a row of its own.)
     let before = scene.gateway.ledger().await["total"].clone();
     for _ in 0..2 {
         scene.gateway.kill().await;
