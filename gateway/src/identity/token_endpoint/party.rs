@@ -24,7 +24,7 @@ pub struct Desk<'a> {
     pub world: &'a World,
     /// The token endpoint's own part of it.
     pub rule: &'a TokenEndpointRule,
-    /// The peer.
+    /// The client's address, as far as trusted proxies tell it.
     pub ip: Option<IpAddr>,
     /// Unix milliseconds.
     pub now_ms: u64,
