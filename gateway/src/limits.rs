@@ -168,6 +168,11 @@ impl Limits {
         self.0.counter.sweep();
     }
 
+    /// Gives back what was taken in advance; called once, before the gateway ends.
+    pub fn finish(&self) {
+        self.0.counter.finish();
+    }
+
     /// Levels and lines with counters now.
     pub fn tracked(&self) -> usize {
         self.0.tracked.load(Ordering::Relaxed).saturating_add(self.0.counter.tracked())

@@ -291,6 +291,7 @@ impl Prepared {
             // Pages and polls that still run have nothing to lose.
             tasks.shutdown().await;
             decision_log::ship::finish(running.clone()).await;
+            running.limits.finish();
             drop(end_counting);
             if let Some(counting) = counting {
                 counting.await.map(drop).unwrap_or(());

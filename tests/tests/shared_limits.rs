@@ -87,3 +87,22 @@ async fn without_redis_each_limits_own_rule_holds_and_counting_goes_on_by_itself
     })
     .await;
 }
+
+#[tokio::test]
+async fn gateways_that_lease_pass_no_budget_and_keep_a_slice_each_at_most() {
+    let Some(mut three) = Three::start("{ name: all, what: requests, amount: 100, per: ever, lease: 10 }").await else {
+        return;
+    };
+    let served = count(&three.calls(60).await, 200);
+    // Each may keep a slice of ten that others would have used.
+    assert!((80..=100).contains(&served), "{served}");
+    // What a gateway has leased and not used it gives back when it ends.
+    three.gateways[0].terminate().await;
+    three.gateways[1].terminate().await;
+    let mut more = 0;
+    while three.gateways[2].fetch(&three.requests[2]).await.status == 200 {
+        more += 1;
+    }
+    assert_eq!((served + more, three.upstream.count()), (100, 100));
+    assert!(three.gateways[2].metric("weir_limits_leases_total", "taken").await > 0.5);
+}

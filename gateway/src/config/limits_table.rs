@@ -149,4 +149,11 @@ pub const LIMIT_RULE: &[Key] = &[
         "refuse",
         "What happens while the counter that several gateways share can't be asked: calls are refused, each gateway counts its share alone, or they pass uncounted. What was done is written on the audit record.",
     ),
+    key(
+        "lease",
+        Int { min: 0, max: 25 },
+        Usually("0"),
+        "1",
+        "Percent of a budget that a gateway takes from Redis at a time and hands out itself, so that most calls need no round trip for it. Nothing is ever overspent; each gateway keeps at most so much unused for some seconds, and a call may be refused meanwhile that it would have paid for. 0: each call asks.",
+    ),
 ];

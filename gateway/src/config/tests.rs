@@ -184,7 +184,7 @@ fn examples(keys: &[Key], skipped: &[&str]) -> Node {
 fn every_key_has_an_example_that_loads() {
     let folder = folder();
     let calendar = ["pepper", "master_key", "amount", "times", "window"];
-    for skipped in [&calendar[..], &["peppers", "master_keys", "amount", "zone"][..]] {
+    for skipped in [&calendar[..], &["peppers", "master_keys", "amount", "zone", "lease"][..]] {
         let tree = examples(ROOT, skipped);
         let done = check::settings(&tree, folder.path(), &environment);
         assert!(done.is_ok(), "{:#?}", done.map(|_| ()).unwrap_err().0);
@@ -194,7 +194,7 @@ fn every_key_has_an_example_that_loads() {
 #[test]
 fn limit_rules_mean_what_they_say() {
     let rules = "[
-        { name: month, what: money, dollars: \"250.00\", per: month, zone: Europe/Berlin },
+        { name: month, what: money, dollars: \"250.00\", per: month, zone: Europe/Berlin, lease: 2 },
         { name: users, what: tokens, amount: 5000, per: minute, each: [end_user], models: [\"*\"] },
         { name: thirty, what: requests, amount: 10, per: day, times: 30, window: rolling, when_unavailable: local },
         { name: once, what: output_tokens, amount: 7, per: ever },
@@ -213,6 +213,14 @@ fn limit_rules_mean_what_they_say() {
     let found: Vec<_> = rules.iter().map(|rule| (&*rule.name, rule.amount, rule.window, rule.outage)).collect();
     assert_eq!(found, expected);
     assert!(rules[1].each.end_user && !rules[1].each.key && rules[4].each.key);
+    assert_eq!(rules[0].lease().map(std::num::NonZeroU64::get), Some(5_000_000_000));
+    assert_eq!((rules[3].lease(), rules[4].lease()), (None, None));
+    for rolling in ["window: rolling", "per: minute"] {
+        let rule = format!("{{ name: one, what: tokens, amount: 9, per: hour, lease: 1, {rolling} }}");
+        let rule = if rolling.starts_with("per") { rule.replace("per: hour, ", "") } else { rule };
+        let text = format!("{MINIMAL}tenants: [{{ path: acme, limit_rules: [{rule}] }}]");
+        assert!(load_text(&folder(), &text).is_err(), "{rule}");
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@
 //! - A hold belongs to the window of its call's birth, wherever it is settled, so that budgets and reports agree.
 //! - Rates are charged in full at once (a running stream is not cut by a rate); budgets are held in slices.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,6 +68,8 @@ pub struct Line {
     pub window: Window,
     /// What happens while a shared counter can't be asked.
     pub outage: Outage,
+    /// How much of it a gateway takes from a shared counter at a time, to hand it out itself; `None`: each call asks.
+    pub lease: Option<NonZeroU64>,
 }
 
 /// What a call asks of all its limits at once.
@@ -136,6 +139,9 @@ pub trait Counter: Send + Sync {
 
     /// Forgets what is idle. Called now and then from outside of any call.
     fn sweep(&self) {}
+
+    /// Gives back what was taken in advance; called once, before the gateway ends.
+    fn finish(&self) {}
 
     /// Lines that are counted in this process now.
     fn tracked(&self) -> usize {

@@ -17,6 +17,8 @@
 
 mod answer;
 mod breaker;
+mod draw;
+mod lease;
 mod link;
 mod live;
 mod lost;
@@ -43,6 +45,7 @@ use crate::clock;
 use crate::exchange::CallId;
 use crate::telemetry::metric::limits as metric;
 use answer::{Answer, asked, grown, too_large};
+use lease::Leases;
 pub use link::Away;
 use link::Link;
 use live::{Held, Lives};
@@ -72,6 +75,7 @@ pub struct RedisCounter {
     queue: Queue,
     turns: seed::Turns,
     seen: seen::Seen,
+    leases: Leases,
     spent: Arc<dyn Spent>,
     local: Arc<dyn Counter>,
     settings: RedisSettings,
@@ -117,8 +121,8 @@ impl RedisCounter {
         let shared = Arc::new(Shared { link, scripts: Scripts::new(), clock: time, prefix, node, start });
         let (queue, work) = queue::new(Arc::clone(&shared), settings.flush_max);
         let (lives, turns, seen) = (Lives::default(), seed::Turns::default(), seen::Seen::default());
-        let enlisted = Mutex::default();
-        let counter = Self { shared, lives, queue, turns, seen, spent, local, settings, enlisted };
+        let (enlisted, leases) = (Mutex::default(), Leases::default());
+        let counter = Self { shared, lives, queue, turns, seen, leases, spent, local, settings, enlisted };
         Ok((Arc::new(counter), work))
     }
 
@@ -177,9 +181,12 @@ impl RedisCounter {
 
     /// One round trip. A refusal while settlements wait to be told may be none: they give something back.
     async fn once(&self, ask: &Ask, take: Take, budgets: &Amounts) -> Result<Answer, Failed> {
+        // Told while the script ran, they may have come after it.
+        let had_untold = self.queue.has_untold();
         let first = self.shared.take(ask, take, budgets).await?;
         let Answer::Full(_) = first else { return Ok(first) };
-        if !self.queue.has_untold() || tokio::time::timeout(self.settings.timeout, self.told()).await.is_err() {
+        let has_untold = had_untold || self.queue.has_untold();
+        if !has_untold || tokio::time::timeout(self.settings.timeout, self.told()).await.is_err() {
             return Ok(first);
         }
         self.shared.take(ask, take, budgets).await
@@ -226,14 +233,11 @@ impl RedisCounter {
     }
 }
 
-#[async_trait]
-impl Counter for RedisCounter {
-    async fn reserve(&self, ask: &Ask) -> Result<Granted, NotGranted> {
+impl RedisCounter {
+    /// Takes a hold in Redis at every line, or at none.
+    async fn reserve_exact(&self, ask: &Ask) -> Result<Granted, NotGranted> {
         if ask.lines.is_empty() {
             return Ok(Granted::default());
-        }
-        if let Some(exceeded) = too_large(ask, |line| asked(ask, line)) {
-            return Err(exceeded.into());
         }
         let Some(place) = self.queue.place() else {
             return Err(NotGranted::Unavailable { why: "settlements_full" });
@@ -260,12 +264,9 @@ impl Counter for RedisCounter {
         }
     }
 
-    async fn extend(&self, ask: &Ask, more: &Amounts) -> Result<(), NotGranted> {
+    async fn extend_exact(&self, ask: &Ask, more: &Amounts) -> Result<(), NotGranted> {
         if ask.lines.is_empty() {
             return Ok(());
-        }
-        if let Some(exceeded) = too_large(ask, |line| grown(more, line)) {
-            return Err(exceeded.into());
         }
         let Some(held) = self.lives.held(ask.call) else {
             return Err(NotGranted::Unavailable { why: "hold_unknown" });
@@ -281,7 +282,7 @@ impl Counter for RedisCounter {
         Ok(())
     }
 
-    fn settle(&self, ask: &Ask, _held: &Amounts, used: &Amounts) {
+    fn settle_exact(&self, ask: &Ask, used: &Amounts) {
         if ask.lines.is_empty() {
             return;
         }
@@ -297,13 +298,49 @@ impl Counter for RedisCounter {
             None => self.queue.put_late(job),
         }
     }
+}
+
+#[async_trait]
+impl Counter for RedisCounter {
+    async fn reserve(&self, ask: &Ask) -> Result<Granted, NotGranted> {
+        if let Some(exceeded) = too_large(ask, |line| asked(ask, line)) {
+            return Err(exceeded.into());
+        }
+        match lease::split(ask) {
+            Some((leased, rest)) if self.leases.has_room() => self.reserve_leased(ask, &leased, rest).await,
+            Some(_) | None => self.reserve_exact(ask).await,
+        }
+    }
+
+    async fn extend(&self, ask: &Ask, more: &Amounts) -> Result<(), NotGranted> {
+        if let Some(exceeded) = too_large(ask, |line| grown(more, line)) {
+            return Err(exceeded.into());
+        }
+        match self.leases.lines(ask.call) {
+            Some(leased) => self.extend_leased(ask, more, &leased).await,
+            None => self.extend_exact(ask, more).await,
+        }
+    }
+
+    fn settle(&self, ask: &Ask, _held: &Amounts, used: &Amounts) {
+        match self.end_leased(ask.call, used) {
+            Some(rest) => self.settle_exact(&rest, used),
+            None => self.settle_exact(ask, used),
+        }
+    }
 
     fn remaining(&self, _org: &str, lines: &[Line], _born_ms: u64) -> Remaining {
         self.seen.remaining(lines)
     }
 
     fn sweep(&self) {
+        self.tell(|leases| leases.sweep(false));
+        metric::leases(self.leases.count());
         self.local.sweep();
+    }
+
+    fn finish(&self) {
+        self.tell(|leases| leases.sweep(true));
     }
 
     fn tracked(&self) -> usize {

@@ -1,5 +1,6 @@
 //! One limit as the configuration says it, for a level of the tenant path and everything below it. Pure.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::counter::Outage;
@@ -25,6 +26,8 @@ pub struct RuleSettings {
     pub each: Each,
     /// What happens while a counter that gateways share can't be asked.
     pub outage: Outage,
+    /// Percent of it that a gateway takes from a shared counter at a time; 0: each call asks.
+    pub lease_percent: u8,
 }
 
 /// What a rule counts separately.
@@ -53,6 +56,13 @@ pub fn counts_model(patterns: &[Arc<str>], model: &str) -> bool {
 }
 
 impl RuleSettings {
+    /// How much a gateway takes from a shared counter at a time; no less than one, or a small limit would have none.
+    pub fn lease(&self) -> Option<NonZeroU64> {
+        let part = u128::from(self.amount).saturating_mul(self.lease_percent.into()) / 100;
+        let part = u64::try_from(part).unwrap_or(u64::MAX).max(1);
+        NonZeroU64::new(part).filter(|_| self.lease_percent > 0)
+    }
+
     /// Whether it is a budget: an amount that is held in slices and given back by a calendar, not by the minute.
     pub fn is_budget(&self) -> bool {
         self.window.is_budget()

@@ -5,6 +5,7 @@
 
 mod windows;
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +37,11 @@ pub trait Stand: Send + Sync {
 
     /// Every count is lost, as after a restart: only the book knows what was used.
     fn restart(&self);
+
+    /// How much of a budget a counter takes at a time, where its limits lease.
+    fn lease(&self) -> Option<NonZeroU64> {
+        None
+    }
 }
 
 /// Some moment, in the middle of an hour, a day and a month.
@@ -59,7 +65,14 @@ impl<'a> Calls<'a> {
     pub fn new(stand: &'a dyn Stand, limits: &[(Quantity, u64, Window)]) -> Self {
         let org: Arc<str> = format!("org-{}", CallId::at(0).0.simple()).into();
         let lines = limits.iter().enumerate();
-        let lines = lines.map(|(at, (quantity, cap, window))| line(&org, at, *quantity, *cap, *window)).collect();
+        let lease =
+            |window: &Window| stand.lease().filter(|_| matches!(window, Window::Calendar { .. } | Window::Total));
+        let lines = lines
+            .map(|(at, (quantity, cap, window))| Line {
+                lease: lease(window),
+                ..line(&org, at, *quantity, *cap, *window)
+            })
+            .collect();
         Self { stand, org, lines }
     }
 
@@ -112,6 +125,7 @@ pub fn line(org: &str, at: usize, quantity: Quantity, cap: u64, window: Window) 
         cap,
         window,
         outage: Outage::Refuse,
+        lease: None,
     }
 }
 

@@ -70,10 +70,22 @@ impl Check<'_> {
             endpoints: self.limited_endpoints(section),
             each: each?,
             outage: Outage::Refuse,
+            lease_percent: 0,
         };
         let usual = if rule.is_budget() || quantity == Quantity::Money { Outage::Refuse } else { Outage::Local };
         let outage = section.text("when_unavailable").map_or(Some(usual), outage)?;
-        Some(RuleSettings { outage, ..rule })
+        Some(RuleSettings { outage, lease_percent: self.lease_percent(section, &rule), ..rule })
+    }
+
+    fn lease_percent(&mut self, section: &Section<'_>, rule: &RuleSettings) -> u8 {
+        let percent = section.int("lease").unwrap_or(0);
+        if percent > 0 && !matches!(rule.window, Window::Calendar { .. } | Window::Total) {
+            self.fault(
+                section.at("lease"),
+                Wrong::LimitRule("only a budget of a calendar's time, or for ever, leases"),
+            );
+        }
+        u8::try_from(percent).unwrap_or(0)
     }
 
     fn amount(&mut self, section: &Section<'_>, quantity: Quantity) -> Option<u64> {

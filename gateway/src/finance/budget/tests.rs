@@ -26,6 +26,7 @@ fn rule(tenant: &str, each: Each, models: &[&str]) -> BudgetRule {
         endpoints: Arc::default(),
         each,
         outage: Outage::Refuse,
+        lease_percent: 0,
     };
     BudgetRule { tenant: tenant.into(), rule }
 }

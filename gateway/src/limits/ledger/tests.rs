@@ -12,7 +12,7 @@ const SECOND: u64 = 1_000_000_000;
 fn line(name: &str, quantity: Quantity, cap: u64, window: Window) -> Line {
     let scope =
         Scope { tenant: "acme".into(), key: None, models: Arc::default(), endpoints: Arc::default(), end_user: None };
-    Line { id: name.into(), level: name.into(), scope, quantity, cap, window, outage: Outage::Refuse }
+    Line { id: name.into(), level: name.into(), scope, quantity, cap, window, outage: Outage::Refuse, lease: None }
 }
 
 fn ask(call: u128, lines: &Arc<[Line]>, amount: u64) -> Ask {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
+use super::lease::is_lease;
 use super::link::Away;
 use super::{Failed, Shared};
 use crate::exchange::CallId;
@@ -84,10 +85,10 @@ impl Lost {
         Ok(settled)
     }
 
-    /// A hold that Redis names as one of this gateway's.
+    /// A hold that Redis names as one of this gateway's. A lease stays charged: nobody knows what calls drew from it.
     async fn end_member(&self, shared: &Shared, org: &str, member: &str) -> Result<End, Failed> {
         let call = member.rsplit(' ').next().and_then(|id| uuid::Uuid::try_parse(id).ok());
-        let end = match call {
+        let end = match call.filter(|id| !is_lease(*id)) {
             Some(id) => self.end(shared, org, CallId(id), member).await?,
             None => End::Unknown,
         };

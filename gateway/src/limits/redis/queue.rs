@@ -4,6 +4,7 @@
 //! What is not told when the gateway ends stays charged at what was held: the safe side. [`Work::run`] gives it back to
 //! its caller, and the gateway's next start settles it at what its ledger says ([`super::lost`]).
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -161,8 +162,9 @@ impl Work {
         let mut pause = PAUSE_MIN;
         while !batch.is_empty() {
             metric::settlements_waiting(self.jobs.len().saturating_add(batch.len()));
-            let done = join_all(batch.iter().map(|job| self.shared.settle(job))).await;
             let before = batch.len();
+            keep_last(batch);
+            let done = join_all(batch.iter().map(|job| self.shared.settle(job))).await;
             let mut results = done.iter();
             batch.retain(|_| results.next().is_some_and(Result::is_err));
             let told = u64::try_from(before.saturating_sub(batch.len())).unwrap_or(u64::MAX);
@@ -177,6 +179,21 @@ impl Work {
         metric::settlements_waiting(self.jobs.len());
         true
     }
+}
+
+/// Of two settlements of one hold the later counts, and they may be told in any order: the earlier one is left out.
+fn keep_last(batch: &mut Vec<Job>) {
+    let mut last: HashMap<CallId, usize> = HashMap::with_capacity(batch.len());
+    last.extend(batch.iter().enumerate().map(|(at, job)| (job.ask.call, at)));
+    if last.len() == batch.len() {
+        return;
+    }
+    let mut at = 0_usize;
+    batch.retain(|job| {
+        let is_last = last.get(&job.ask.call) == Some(&at);
+        at = at.saturating_add(1);
+        is_last
+    });
 }
 
 impl From<Away> for Failed {

@@ -3,6 +3,7 @@
 
 mod counts;
 mod faults;
+mod lease;
 mod lost;
 mod nodes;
 mod places;

@@ -181,6 +181,7 @@ fn short_forms(limits: LimitRule, each: Each) -> Vec<RuleSettings> {
         endpoints: Arc::default(),
         each,
         outage: Outage::Local,
+        lease_percent: 0,
     })
     .collect()
 }

@@ -113,6 +113,7 @@ fn short_forms(plan: &Plan, level: &Level, is_shared: bool) -> Vec<Line> {
         cap,
         window,
         outage: Outage::Local,
+        lease: None,
     };
     let requests = level.rule.requests_per_minute.filter(|_| is_shared);
     let running = level.rule.concurrency.filter(|_| is_shared);
@@ -165,7 +166,7 @@ fn line(plan: &Plan, path: &Arc<str>, rule: &RuleSettings, asked: &Asked<'_>) ->
         write!(id, "|{share}={}", whose.unwrap_or_default()).ok();
     }
     let RuleSettings { quantity, amount, window, outage, .. } = *rule;
-    Line { id: id.into(), level: level(path, rule), scope, quantity, cap: amount, window, outage }
+    Line { id: id.into(), level: level(path, rule), scope, quantity, cap: amount, window, outage, lease: rule.lease() }
 }
 
 /// Whose shares the rule counts separately.

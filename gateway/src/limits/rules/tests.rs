@@ -37,6 +37,7 @@ fn rule(amount: u64) -> RuleSettings {
         endpoints: Arc::default(),
         each: Each::default(),
         outage: Outage::Refuse,
+        lease_percent: 0,
     }
 }
 

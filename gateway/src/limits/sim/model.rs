@@ -114,10 +114,22 @@ impl Model {
         self.lines.iter().find_map(|line| self.full_line(line, amounts, born_ms, wants))
     }
 
-    /// The limit of that level, if it has no room.
-    pub fn full_at(&self, level: &str, amounts: &Amounts, born_ms: u64, wants: Wants) -> Option<Full> {
+    /// The limit of that level, if it has no room beside what gateways may have leased and not used (a slice each), and
+    /// what others draw that come at the same moment, until another limit refuses them.
+    pub fn full_but_leased(
+        &self,
+        level: &str,
+        amounts: &Amounts,
+        born_ms: u64,
+        wants: Wants,
+        others: u64,
+    ) -> Option<Full> {
         let line = self.lines.iter().find(|line| &*line.level == level)?;
-        self.full_line(line, amounts, born_ms, wants)
+        let amount = amounts.of(line.quantity);
+        let slices = line.lease.map(|slice| slice.get() * u64::try_from(super::NODES).unwrap() + others * amount);
+        let more = Amounts::only(line.quantity, amount + slices.unwrap_or(0));
+        let full = self.full_line(line, &more, born_ms, wants)?;
+        Some(Full { amount, ..full })
     }
 
     fn full_line(&self, line: &Line, amounts: &Amounts, born_ms: u64, wants: Wants) -> Option<Full> {

@@ -32,6 +32,7 @@ fn budget(amount: u64, each: Each) -> RuleSettings {
         endpoints: Arc::default(),
         each,
         outage: Outage::Refuse,
+        lease_percent: 0,
     }
 }
 

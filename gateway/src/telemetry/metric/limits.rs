@@ -16,12 +16,20 @@ pub const SETTLEMENTS_DROPPED: &str = "weir_limits_settlements_dropped_total";
 /// Holds of an earlier run that were settled at start, by what the ledger knew of them: `used`, `unused`.
 pub const RECOVERED: &str = "weir_limits_holds_recovered_total";
 
+/// What happened with slices of budgets that this gateway takes from the shared counter in advance: `taken`, `refused`,
+/// `told` (what of one was used).
+pub const LEASES: &str = "weir_limits_leases_total";
+/// Such slices that calls may draw from.
+pub const LEASED: &str = "weir_limits_leases_open";
+
 /// Says what each is.
 pub(super) fn describe() {
     describe_gauge!(DEGRADED, "1 while the shared counter of limits isn't asked");
     describe_counter!(REDIS, "questions to the shared counter of limits, by outcome");
     describe_counter!(FALLBACK, "calls without the shared counter of limits, by what became of them");
     describe_gauge!(SETTLEMENTS_WAITING, "settlements that the shared counter of limits isn't told yet");
+    describe_counter!(LEASES, "slices of budgets taken from the shared counter in advance, by what happened");
+    describe_gauge!(LEASED, "slices of budgets that calls may draw from here");
     describe_counter!(RECOVERED, "holds of an earlier run that were settled at start, by what the ledger knew");
     describe_counter!(SETTLEMENTS_DROPPED, "settlements that the shared counter of limits was never told");
 }
@@ -44,6 +52,16 @@ pub fn fallback(rule: &'static str) {
 /// How many settlements wait.
 pub fn settlements_waiting(count: usize) {
     gauge!(SETTLEMENTS_WAITING).set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+}
+
+/// Counts what happened with a lease.
+pub fn lease(outcome: &'static str) {
+    counter!(LEASES, "outcome" => outcome).increment(1);
+}
+
+/// How many leases calls may draw from.
+pub fn leases(count: usize) {
+    gauge!(LEASED).set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
 }
 
 /// Counts a hold of an earlier run that is settled now.

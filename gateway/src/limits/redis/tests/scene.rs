@@ -154,7 +154,7 @@ impl Node {
 pub fn line(id: &str, quantity: Quantity, cap: u64, window: Window) -> Line {
     let scope =
         Scope { tenant: "acme".into(), key: None, models: Arc::new([]), endpoints: Arc::new([]), end_user: None };
-    Line { id: id.into(), level: "acme".into(), scope, quantity, cap, window, outage: Outage::Refuse }
+    Line { id: id.into(), level: "acme".into(), scope, quantity, cap, window, outage: Outage::Refuse, lease: None }
 }
 
 pub fn monthly(cap: u64) -> Line {
