@@ -181,5 +181,6 @@ fn budget() -> RuleSettings {
         endpoints: Arc::default(),
         each: Each::default(),
         outage: Outage::Refuse,
+        lease_percent: 0,
     }
 }

@@ -6,6 +6,7 @@
 //! never comes back stays charged at what was held, since nobody can know better; its place among running calls is free
 //! and its part of a rate has become a use [`crate::limits::HOLD_TTL`] after its last renewal.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,17 +63,14 @@ impl Lost {
     }
 
     async fn try_all(&self, shared: &Shared) -> Result<u64, Failed> {
-        let mut settled = 0_u64;
-        for batch in self.interrupted.chunks(BATCH) {
-            let ends = join_all(batch.iter().map(|(org, call)| self.end(shared, org, *call, ""))).await;
-            settled = settled.saturating_add(count(ends)?);
-        }
+        let (mut settled, mut done) = (0_u64, HashSet::new());
         for org in shared.orgs().await? {
             let mut cursor = "0".to_owned();
             loop {
                 let mut found = shared.live_of(&org, &cursor).await?.into_iter();
                 cursor = found.next().unwrap_or_else(|| "0".to_owned());
                 let members: Vec<String> = found.filter(|member| !shared.is_own(member)).collect();
+                done.extend(members.iter().filter_map(|member| call_of(member)));
                 for batch in members.chunks(BATCH) {
                     let ends = join_all(batch.iter().map(|member| self.end_member(shared, &org, member))).await;
                     settled = settled.saturating_add(count(ends)?);
@@ -82,14 +80,19 @@ impl Lost {
                 }
             }
         }
+        // Settled already, as Redis was told before the journal could be.
+        let told: Vec<_> = self.interrupted.iter().filter(|(_, call)| !done.contains(call)).collect();
+        for batch in told.chunks(BATCH) {
+            let ends = join_all(batch.iter().map(|(org, call)| self.end(shared, org, *call, ""))).await;
+            settled = settled.saturating_add(count(ends)?);
+        }
         Ok(settled)
     }
 
     /// A hold that Redis names as one of this gateway's. A lease stays charged: nobody knows what calls drew from it.
     async fn end_member(&self, shared: &Shared, org: &str, member: &str) -> Result<End, Failed> {
-        let call = member.rsplit(' ').next().and_then(|id| uuid::Uuid::try_parse(id).ok());
-        let end = match call.filter(|id| !is_lease(*id)) {
-            Some(id) => self.end(shared, org, CallId(id), member).await?,
+        let end = match call_of(member).filter(|call| !is_lease(call.0)) {
+            Some(call) => self.end(shared, org, call, member).await?,
             None => End::Unknown,
         };
         if end == End::Unknown {
@@ -105,6 +108,11 @@ impl Lost {
         metric::recovered(used.requests > 0);
         Ok(End::Settled)
     }
+}
+
+/// The call, or the lease, of a gateway's hold.
+fn call_of(member: &str) -> Option<CallId> {
+    uuid::Uuid::try_parse(member.rsplit(' ').next()?).ok().map(CallId)
 }
 
 fn count(ends: Vec<Result<End, Failed>>) -> Result<u64, Failed> {
