@@ -9,6 +9,7 @@ pub mod file;
 pub mod finance_table;
 pub mod keys_table;
 pub mod limits_table;
+pub mod prices_table;
 pub mod reference;
 pub mod secret;
 pub mod settings;

@@ -212,8 +212,8 @@ async fn attempt(
         Err(refusal) => return Step::Over(End::Refused(refusal)),
     };
     // A place at the deployment, before anything is written of the attempt: who waits costs nothing yet.
-    let _seat = match seat(talk, books, client, deployment).await {
-        Ok(seat) => seat,
+    let (_seat, waited) = match seat(talk, books, client, deployment).await {
+        Ok(seat) => seat.unzip(),
         Err(step) => return step,
     };
     // The opening is in the kernel's hands before a byte leaves: a crash from here on is charged and recorded.
@@ -222,7 +222,9 @@ async fn attempt(
     }
     let whose = Whose { tenant: talk.subject.tenant.clone(), at_ms: talk.born_ms };
     let held = talk.held_now(books);
-    books.begin(Live::new(deployment.clone(), number, held, meter(talk, deployment), whose, clock::instant()));
+    let mut live = Live::new(deployment.clone(), number, held, meter(talk, deployment), whose, clock::instant());
+    live.queue_ms = waited.map(|waited| u32::try_from(waited.as_millis()).unwrap_or(u32::MAX));
+    books.begin(live);
     let own = match tenant_key(talk, deployment) {
         Ok(own) => own,
         Err(why) => return unanswered(talk, books, deployment, CallFault::before(why)),
@@ -262,13 +264,14 @@ async fn attempt(
     answered(talk, books, client, deployment, reply).await
 }
 
-/// A place among the calls that the deployment takes at once; none is needed where it takes any number.
+/// A place among the calls that the deployment takes at once, and how long it was waited for; none is needed where it
+/// takes any number.
 async fn seat(
     talk: &Talk<'_>,
     books: &mut Books,
     client: &mut Client<'_>,
     deployment: &DeploymentRule,
-) -> Result<Option<Seat>, Step> {
+) -> Result<Option<(Seat, Duration)>, Step> {
     let Some(rule) = &deployment.queue else { return Ok(None) };
     let claim = talk.world.claim(&talk.subject.tenant, talk.held.input.saturating_add(talk.held.output));
     let (queue, asked) = (talk.running.queues.of(&deployment.name), clock::instant());
@@ -276,7 +279,7 @@ async fn seat(
     let waited = clock::instant().saturating_duration_since(asked);
     metric::queued(&deployment.name, waited, matches!(entered, Ok(Ok(_))));
     match entered {
-        Ok(Ok(seat)) => Ok(Some(seat)),
+        Ok(Ok(seat)) => Ok(Some((seat, waited))),
         Ok(Err(Saturated { retry_after })) => {
             let refusal = Refusal::Saturated { retry_after };
             Err(Step::Next { refusal, wait: None, repeatable: false })

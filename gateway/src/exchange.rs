@@ -23,7 +23,7 @@ use crate::refusal::Refusal;
 use crate::running::{InFlight, Running};
 use crate::settle;
 use crate::usage::bill::{Bill, Pricing};
-use crate::usage::buckets::Tier;
+use crate::usage::buckets::{Buckets, Tier};
 use crate::usage::meter::{Held, Meter, Reading};
 use crate::usage::price::fare::Fare;
 use crate::usage::price::{Basis, Cost, PriceOf};
@@ -291,6 +291,8 @@ pub struct Live {
     pub first_token: Option<Instant>,
     /// The upstream's status; 0 before its reply.
     pub status: u16,
+    /// Milliseconds that it waited in front of the deployment, where that takes only so many calls.
+    pub queue_ms: Option<u32>,
     held: Held,
     whose: Whose,
     /// False once it is known that the upstream did no work.
@@ -327,6 +329,7 @@ impl Live {
             meter,
             first_token: None,
             status: 0,
+            queue_ms: None,
             held,
             whose,
             worked: true,
@@ -351,6 +354,14 @@ impl Live {
             return None;
         }
         let fare = Fare::new(&world.prices, self.whose.tenant.as_str(), self.whose.at_ms);
+        if let Some(gpu) = fare.by_time(&self.deployment) {
+            let (nano, is_most) = gpu.charge(&self.gpu_time(), reading.input, reading.output)?;
+            let (basis, pricing) = match is_most {
+                true => (Basis::Ceiling, Pricing::Ceiling),
+                false => (Basis::Priced, Pricing::Priced),
+            };
+            return Some((Cost { nano, list_nano: nano, version: Arc::clone(gpu.version()), basis }, pricing));
+        }
         let of = fare.of(&self.deployment, reading.tier.unwrap_or_default());
         let cost = world.prices.price(&of, &reading.buckets);
         if let Ok(cost) = cost {
@@ -372,6 +383,14 @@ impl Live {
         Some((dearest, Pricing::Ceiling))
     }
 
+    /// The own engine's time for it; nobody else's word is taken for that.
+    fn gpu_time(&self) -> Buckets {
+        match self.deployment.provider {
+            Provider::Engine if self.worked => self.meter.gpu_time(),
+            Provider::Engine | Provider::OpenAi | Provider::Anthropic => Buckets::NONE,
+        }
+    }
+
     /// The row of the attempt if it ended now, priced by `world`.
     fn attempt(&self, world: &World, outcome: Outcome, reason: Option<&str>) -> Attempt {
         let rule = &self.deployment;
@@ -381,8 +400,9 @@ impl Live {
         };
         let reading = if self.worked { self.meter.reading(self.held, reported) } else { Reading::NONE };
         let priced = self.priced(world, &reading);
-        let bill = bill(&reading, rule, priced.as_ref());
-        let bill = Bill { made: self.made.clone(), took_away: self.took_away.clone(), ..bill };
+        let bill = bill(&reading, &self.gpu_time(), rule, priced.as_ref());
+        let (made, took_away) = (self.made.clone(), self.took_away.clone());
+        let bill = Bill { made, took_away, queue_ms: self.queue_ms, ..bill };
         let price = priced.map(|(cost, _)| cost);
         let since = |from: Instant, to: Instant| {
             u32::try_from(to.saturating_duration_since(from).as_millis()).unwrap_or(u32::MAX)
@@ -476,13 +496,15 @@ impl Books {
 }
 
 /// What the reading is charged by.
-fn bill(reading: &Reading, rule: &DeploymentRule, priced: Option<&(Cost, Pricing)>) -> Bill {
+fn bill(reading: &Reading, time: &Buckets, rule: &DeploymentRule, priced: Option<&(Cost, Pricing)>) -> Bill {
+    let buckets = reading.buckets.plus(time);
     Bill {
         tier: reading.tier.unwrap_or_default().name().into(),
-        buckets: reading.buckets.used().map(|(bucket, amount)| (bucket.name().into(), amount)).collect(),
+        buckets: buckets.used().map(|(bucket, amount)| (bucket.name().into(), amount)).collect(),
         pricing: priced.map_or(Pricing::None, |(_, pricing)| *pricing),
         list_nano: priced.map_or(0, |(cost, _)| cost.list_nano),
-        provider_cost_nano: reading.provider_cost_nano,
+        // What the own machine cost stands where a provider's word of its cost does.
+        provider_cost_nano: rule.gpu.as_ref().map_or(reading.provider_cost_nano, |gpu| gpu.cost(time)),
         region: rule.region.clone(),
         ..Bill::default()
     }

@@ -23,6 +23,7 @@ use crate::policy::bundle::set::Slot;
 use crate::policy::{self, Compiled, PolicyFault, Pushed, decision_log};
 use crate::refusal::Refusal;
 use crate::routing::fair::{Claim, Priority};
+use crate::telemetry::metric;
 use crate::tls::{self, TlsFault};
 use crate::usage::price::fare::Fare;
 use crate::usage::price::{BUILTIN, PriceBook, PriceError};
@@ -53,6 +54,8 @@ pub struct World {
     pub limits: LimitRules,
     /// Prices.
     pub prices: PriceBook,
+    /// When their file was last written, in Unix milliseconds; none for the one that ships with Weir.
+    pub prices_written_ms: Option<u64>,
     models: HashMap<Arc<str>, ModelRule>,
     /// Share and priority of organisations that have their own.
     shares: HashMap<Box<str>, (u32, Priority)>,
@@ -92,7 +95,8 @@ impl World {
         let policy = policy::prepare(&settings.policy, &settings.tenants, pushed)?;
         let admin_policy = policy::prepare_admin(&settings.admin, &settings.policy)?;
         let decisions = Arc::new(decision_log::Rules::prepare(&settings)?);
-        let prices = prices(settings.prices.as_deref())?;
+        let prices = prices(settings.prices.as_deref())?.with(&settings.terms)?;
+        let prices_written_ms = settings.prices.as_deref().and_then(written_ms);
         let limits = LimitRules::new(&settings.tenants);
         limits.prove(&settings.tenants)?;
         let models = settings.models.iter().map(|model| (model.name.clone(), model.clone())).collect();
@@ -115,6 +119,7 @@ impl World {
             trusts,
             limits,
             prices,
+            prices_written_ms,
             models,
             shares,
         })
@@ -125,7 +130,10 @@ impl World {
         let mut found = Vec::new();
         for (model, rule) in self.settings.models.iter().enumerate() {
             for (place, deployment) in rule.deployments.iter().enumerate() {
-                if let Err(why) = self.prices.cost(&deployment.price_provider, &deployment.model, 1, 1) {
+                let priced = self.prices.cost(&deployment.price_provider, &deployment.model, 1, 1);
+                if let Err(why) = priced
+                    && deployment.gpu.is_none()
+                {
                     let path = format!("models[{model}].deployments[{place}]");
                     found.push(Warning { path, doubt: Doubt::Unpriced(why.to_string()) });
                 }
@@ -168,8 +176,17 @@ impl World {
         }
         let priced = |rule: &Arc<DeploymentRule>| fare.most(rule, 1, 1).is_ok();
         let priced: Vec<_> = speaking.into_iter().filter(priced).collect();
-        if priced.is_empty() { Err(Refusal::Unpriced) } else { Ok(priced) }
+        if priced.is_empty() {
+            metric::prices::unknown(&model.name);
+            return Err(Refusal::Unpriced);
+        }
+        Ok(priced)
     }
+}
+
+fn written_ms(path: &Path) -> Option<u64> {
+    let written = std::fs::metadata(path).and_then(|found| found.modified()).ok()?;
+    u64::try_from(written.duration_since(std::time::UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 
 fn prices(path: Option<&Path>) -> Result<PriceBook, WorldFault> {

@@ -6,6 +6,7 @@ use e2e::engine::Engine;
 use e2e::gateway::Gateway;
 use e2e::say;
 use e2e::upstream::{Script, Upstream};
+use serde_json::Value;
 
 const OWN: &str = "provider: engine, timeouts: { connect_ms: 1000, first_byte_ms: 20000, idle_ms: 5000 }";
 /// Tokens that the scripted template adds to a message of so many bytes.
@@ -81,4 +82,90 @@ async fn the_machines_time_is_no_business_of_clients() {
     let stream = format!("{:?}", gateway.open(&Request::chat(&key, &body)).await.rest().await);
     assert!(stream.contains("total_tokens") && stream.contains("[DONE]"), "{stream}");
     assert!(!format!("{:?}{stream}", whole.body).contains("gpu_time"), "{stream}");
+}
+
+/// What a row says of the machine's time: prefill, decode, pages.
+fn time(row: &Value) -> [u64; 3] {
+    ["gpu_prefill_us", "gpu_decode_us", "gpu_kv_us"].map(|name| row["buckets"][name].as_u64().unwrap_or(0))
+}
+
+#[tokio::test]
+async fn the_machines_time_is_shared_to_the_microsecond_and_paid_by_who_took_it() {
+    let engine = Engine::scripted(&["--name", "own-1", "--step-delay-ms", "4"]).await;
+    let gpu = "gpu: { usd_per_hour: \"2.49\", usd_per_1m_max: \"50\" }, upstream_model: own-1";
+    // Tokens of `own-1` have no price. The hold of 9 + 40 tokens at 50 micro-dollars is all that `once` may have.
+    let once = "limit_rules: [{ name: one, what: money, dollars: \"0.00245\", per: day }]";
+    let short = "limit_rules: [{ name: one, what: money, dollars: \"0.002449999\", per: day }]";
+    let config = Config::default().tenant("once", once).tenant("twice", "").tenant("short", short);
+    let config = config.deployment("mock", "own", &engine.base_url(), &format!("{OWN}, {gpu}"));
+    let mut gateway = Gateway::prepare(&config);
+    let (once, twice) = (gateway.key("once").await.secret, gateway.key("twice").await.secret);
+    let short = gateway.key("short").await.secret;
+    gateway.spawn().await;
+    let begun = std::time::Instant::now();
+    let call = |secret: &str, tokens: u32, stream: bool| {
+        let mut body = say::chat("mock", "hi", stream);
+        body["max_tokens"] = tokens.into();
+        Request::chat(secret, &body)
+    };
+    let refused = gateway.fetch(&call(&short, 40, false)).await;
+    assert_eq!((refused.status, refused.code().as_str()), (400, "request_over_limit"), "{:?}", refused.body);
+    // At the same time, so that every step is shared.
+    let (a, b) = (call(&once, 40, false), call(&twice, 80, true));
+    let (a, b) = tokio::join!(gateway.fetch(&a), async { gateway.open(&b).await.rest().await });
+    assert_eq!(a.status, 200, "{:?} {b:?}", a.body);
+    let rows = gateway.usage_rows(2).await;
+    let wall = u64::try_from(begun.elapsed().as_micros()).unwrap();
+    let [mut prefill, mut decode, mut kv] = [0, 0, 0];
+    for row in &rows {
+        let [read, made, held] = time(row);
+        (prefill, decode, kv) = (prefill + read, decode + made, kv + held);
+        let (computing, pages) = (i128::from(read + made), i128::from(held));
+        // 2.49 dollars an hour: 80 % for computing, 20 % for pages.
+        let exact = (computing * 80 + pages * 20) * 2_490_000_000;
+        let off = exact - i128::from(row["cost_nano"].as_i64().unwrap()) * 360_000_000_000;
+        assert!(off.abs() <= 180_000_000_000, "half a nano-dollar at most: {row}");
+        assert_eq!(row["cost_nano"], row["provider_cost_nano"], "{row}");
+        assert_eq!((&row["source"], &row["price_version"]), (&"exact".into(), &"gpu@2.49/h".into()), "{row}");
+    }
+    let meter = async |kind: &str| {
+        let name = format!("weir_engine_gpu_microseconds_total{{model_name=\"own-1\",kind=\"{kind}\"}}");
+        engine.metric(&name).await
+    };
+    assert_eq!([prefill, decode, kv], [meter("prefill").await, meter("decode").await, meter("kv").await]);
+    assert!(prefill + decode >= 80 * 4_000 && prefill + decode <= wall, "{prefill} + {decode} of {wall}");
+    let cost = |tenant: &str| {
+        let of = rows.iter().find(|row| row["tenant"] == tenant).unwrap_or_else(|| panic!("{rows:?}"));
+        of["cost_nano"].as_u64().unwrap()
+    };
+    // 40 shared steps, and 40 of the longer call alone: 3 times, and in turn somewhere from twice on.
+    let (less, more) = (cost("once"), cost("twice"));
+    assert!(more >= less * 3 / 2 && more <= less * 5, "{less} and {more}");
+}
+
+#[tokio::test]
+async fn a_discounted_tenants_hold_and_row_are_discounted_to_the_nano_dollar() {
+    let engine = Engine::scripted(&["--name", "mock-1"]).await;
+    let pricing = "pricing: { discounts: [{ tenant: less, provider: engine, model: \"mock-*\", percent: \"12.5\" }] }";
+    // 9 tokens of the prompt at 2, 5 of the answer at 8 micro-dollars are 58,000 nano-dollars: 50,750 for `less`.
+    let rule = |dollars: &str| format!("limit_rules: [{{ name: one, what: money, dollars: \"{dollars}\", per: day }}]");
+    let config = Config::default()
+        .tenant("less/fits", &rule("0.00005075"))
+        .tenant("less/short", &rule("0.000050749"))
+        .tenant("list", &rule("0.000058"))
+        .section(pricing)
+        .deployment("mock", "own", &engine.base_url(), OWN);
+    let mut gateway = Gateway::prepare(&config);
+    let [fits, short, list] = ["less/fits", "less/short", "list"];
+    let (fits, short, list) = (gateway.key(fits).await, gateway.key(short).await, gateway.key(list).await);
+    gateway.spawn().await;
+    let refused = gateway.fetch(&chat(&short.secret, "hi", false)).await;
+    assert_eq!((refused.status, refused.code().as_str()), (400, "request_over_limit"), "{:?}", refused.body);
+    for (key, nano) in [(fits, 50_750), (list, 58_000)] {
+        let served = gateway.fetch(&chat(&key.secret, "hi", false)).await;
+        assert_eq!(served.status, 200, "{:?}", served.body);
+        let rows = gateway.usage_rows(if nano == 58_000 { 2 } else { 1 }).await;
+        let row = rows.last().unwrap();
+        assert_eq!((row["cost_nano"].as_i64(), row["list_nano"].as_i64()), (Some(nano), Some(58_000)), "{row}");
+    }
 }

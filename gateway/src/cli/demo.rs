@@ -70,10 +70,12 @@ fn say_ready(demo: &folder::Demo, json: bool) {
 
 fn welcome(demo: &folder::Demo) -> String {
     let mut text = format!(
-        "\nWeir is ready.\n\n  base URL   {}\n  admin      {}  (token: {})\n  data       {}\n\n",
+        "\nWeir is ready.\n\n  base URL   {}\n  admin      {}  (token: {})\n  \
+         finance    {}/  (sign in with that token)\n  data       {}\n\n",
         demo.base_url,
         demo.admin_url,
         demo.owner_key,
+        demo.admin_url,
         demo.data.display(),
     );
     for tenant in &demo.tenants {

@@ -125,7 +125,7 @@ pub async fn run(args: &UsageArgs, now_ms: u64, out: &mut (dyn Write + Send)) ->
         UsageCommand::Rows(args) => rows::run(args, now_ms, out).await,
         UsageCommand::Reprice(args) => reprice::run(args, now_ms, out).await,
         UsageCommand::Price(args) => {
-            let book = price::book(args.prices.as_deref())?;
+            let book = args.book()?;
             Ok(price::run(&book, now_ms, &mut std::io::stdin().lock(), out)?)
         }
         UsageCommand::Budgets(args) => budgets::run(args, now_ms, out).await,

@@ -11,6 +11,7 @@ mod finance;
 mod identity;
 mod limit_rules;
 mod models;
+mod prices;
 mod redis;
 mod tenants;
 mod token_endpoint;
@@ -119,6 +120,7 @@ impl Check<'_> {
             bundles,
             decision_log: self.decision_log(root),
             prices: self.prices(root),
+            terms: self.terms(root),
             finance: self.finance(root),
             request: request(&root.section("request")),
             stream: stream(&root.section("stream")),

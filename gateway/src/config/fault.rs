@@ -192,6 +192,9 @@ pub enum Wrong {
     /// No amount of money.
     #[error("`{0}` is no amount of money: write it like `\"250.00\"`, with at most nine digits on either side")]
     Dollars(String),
+    /// Something about prices.
+    #[error("{0}")]
+    Pricing(String),
     /// A time zone that the IANA database doesn't have.
     #[error("`{0}` is no time zone of the IANA database, such as `UTC` or `Europe/Berlin`")]
     Zone(String),
@@ -374,6 +377,9 @@ pub enum Doubt {
     /// An issuer for callers that no tenant covers.
     #[error("no tenant covers `{0}`: its callers are refused")]
     UncoveredTenant(String),
+    /// The machine of somebody else's server has a price.
+    #[error("only an own engine says what time it took: this price is never used")]
+    UnusedGpu,
     /// An engine that nobody calls.
     #[error("no deployment with `provider: engine` has this socket as its base_url")]
     UnusedEngine,

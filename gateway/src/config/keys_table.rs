@@ -66,6 +66,7 @@ pub struct Key {
 
 use super::finance_table::FINANCE;
 use super::limits_table::{LIMIT_RULE, PRIORITIES, QUEUE, REDIS};
+use super::prices_table::{GPU, PRICING};
 use Absent::{Default as Usually, Fault, Means};
 use Kind::{Address, Bool, Choice, Int, Listeners, Path, Secret, Section, Sections, Text, TextMap, Texts, Url};
 
@@ -154,6 +155,7 @@ pub const ROOT: &[Key] = &[
         "builtin",
         "Price file; `builtin` is the one that ships with this version.",
     ),
+    key("pricing", Section(PRICING), Usually("{}"), "", "What is agreed beside the price file."),
     key("request", Section(REQUEST), Usually("{}"), "", "Bounds of a request."),
     key("stream", Section(STREAM), Usually("{}"), "", "Streams to clients."),
     key("upstream", Section(UPSTREAM), Usually("{}"), "", "Connections to upstreams. Needs a restart to change."),
@@ -917,6 +919,13 @@ pub const DEPLOYMENT: &[Key] = &[
         Means("any number of calls at once"),
         "",
         "How many calls it takes at once. Others wait in a line that is fair between tenants, by `share` and `priority`.",
+    ),
+    key(
+        "gpu",
+        Section(GPU),
+        Means("its time has no price"),
+        "",
+        "What the machine of an own engine costs. Where the price file has no price for its tokens, calls are charged by it.",
     ),
 ];
 

@@ -24,6 +24,8 @@ use crate::policy::bundle::rule::BundleRule;
 use crate::routing::fair::Priority;
 use crate::routing::queue::QueueRule;
 use crate::store::StoreUrl;
+use crate::usage::price::Terms;
+use crate::usage::price::gpu::GpuRule;
 
 /// A secret that was resolved from its reference. Never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -95,6 +97,8 @@ pub struct Settings {
     pub bundles: Vec<Arc<BundleRule>>,
     /// Price file; `None` means the shipped one.
     pub prices: Option<PathBuf>,
+    /// Discounts and currency beside it.
+    pub terms: Terms,
     /// Statements, exports, shared cost.
     pub finance: FinanceSettings,
     /// Bounds of requests.
@@ -304,6 +308,8 @@ pub struct DeploymentRule {
     pub price_provider: Arc<str>,
     /// Share of the traffic; 0 means only as a fallback.
     pub weight: u32,
+    /// What an hour of its machine costs, where it is an own engine.
+    pub gpu: Option<GpuRule>,
     /// How many calls it takes at once; `None`: any number.
     pub queue: Option<QueueRule>,
     /// Waits.

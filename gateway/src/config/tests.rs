@@ -183,8 +183,8 @@ fn examples(keys: &[Key], skipped: &[&str]) -> Node {
 #[test]
 fn every_key_has_an_example_that_loads() {
     let folder = folder();
-    let calendar = ["pepper", "master_key", "amount", "times", "window"];
-    for skipped in [&calendar[..], &["peppers", "master_keys", "amount", "zone", "lease"][..]] {
+    let calendar = ["pepper", "master_key", "amount", "times", "window", "prices"];
+    for skipped in [&calendar[..], &["peppers", "master_keys", "amount", "zone", "lease", "percent"][..]] {
         let tree = examples(ROOT, skipped);
         let done = check::settings(&tree, folder.path(), &environment);
         assert!(done.is_ok(), "{:#?}", done.map(|_| ()).unwrap_err().0);
@@ -406,5 +406,30 @@ proptest! {
         if let Err((faults, _)) = done {
             prop_assert!(!faults.is_empty());
         }
+    }
+}
+
+#[test]
+fn what_is_agreed_about_prices_has_to_mean_something() {
+    let read = |pricing: &str| {
+        let folder = folder();
+        let text = format!("keys: {{ pepper: \"env:PEPPER\" }}\npricing: {pricing}");
+        let done = check::settings(&file::parse(&text).unwrap(), folder.path(), &environment);
+        done.map(|loaded| loaded.settings.terms).map_err(|(faults, _)| faults[0].to_string())
+    };
+    let terms = read("{ discounts: [{ tenant: acme, provider: o, model: \"*\", percent: \"12.5\" }] }").unwrap();
+    assert_eq!(terms.discounts[0].percent.as_deref(), Some("12.5"));
+    for (wrong, why) in [
+        ("{ discounts: [{ provider: o, model: m }] }", "either a `percent`"),
+        ("{ discounts: [{ provider: o, model: m, percent: \"101\" }] }", "either a `percent`"),
+        ("{ discounts: [{ provider: o, model: m, percent: \"1\", from: soon }] }", "`soon`"),
+        ("{ discounts: [{ provider: o, model: m, prices: { tokens: \"1 per 1M\" } }] }", "`tokens`"),
+        ("{ discounts: [{ provider: o, model: m, prices: { input: \"1\" } }] }", "is no price"),
+        ("{ discounts: [{ tenant: \"/\", provider: o, model: m, percent: \"1\" }] }", "pricing.discounts[0].tenant"),
+        ("{ currency: EUR }", "`rates`"),
+        ("{ rates: [{ from: 2026-01-01, usd: \"1.1\" }] }", "`rates`"),
+    ] {
+        let told = read(wrong).unwrap_err();
+        assert!(told.contains(why), "{wrong}: {told}");
     }
 }

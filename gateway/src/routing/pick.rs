@@ -83,6 +83,7 @@ pub(crate) mod tests {
             data_class: None,
             price_provider: "openai".into(),
             weight,
+            gpu: None,
             queue: None,
             timeouts: Timeouts {
                 connect: Duration::from_secs(1),

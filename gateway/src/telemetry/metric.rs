@@ -1,6 +1,7 @@
 //! The table of metrics, and the one place that counts an ended call.
 
 pub mod limits;
+pub mod prices;
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, OnceLock};
@@ -183,6 +184,7 @@ pub fn install() -> Result<(), metrics_exporter_prometheus::BuildError> {
     describe_gauge!(LIMITS_COUNTED, "tenants, keys and lines of limits that are counted in this process");
     describe_gauge!(COOLING, "deployments that cool down after failures");
     limits::describe();
+    prices::describe();
     HANDLE.set(handle).unwrap_or(());
     Ok(())
 }
@@ -208,6 +210,7 @@ pub fn observe(running: &Running, now: std::time::Instant) {
     let ready = running.engine_ready.load(std::sync::atomic::Ordering::Relaxed);
     gauge!(ENGINE_READY).set(if ready { 1.0 } else { 0.0 });
     observe_bundles(running);
+    prices::observe(&running.world.load(), crate::clock::unix_ms());
     for (deployment, waiting) in running.queues.waiting() {
         gauge!(QUEUE_WAITING, "deployment" => deployment.to_string()).set(u32::try_from(waiting).unwrap_or(u32::MAX));
     }
@@ -395,6 +398,7 @@ fn attempt_ended(attempt: &Attempt, org: &str) {
     if attempt.source == UsageSource::None {
         return;
     }
+    prices::ended(attempt);
     let cost = u64::try_from(attempt.cost_nano).unwrap_or(0);
     let count = |cell: &OnceLock<Spent>| {
         let spent = cell.get_or_init(|| Spent::new(org, deployment));

@@ -8,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 /// Number of buckets.
-const COUNT: usize = 24;
+const COUNT: usize = 27;
 
 /// A kind of unit that has a price of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -66,6 +66,12 @@ pub enum Bucket {
     SearchUnits,
     /// Calls that were answered.
     Requests,
+    /// Microseconds of the own engine's machine that read the prompt.
+    GpuPrefillUs,
+    /// Microseconds of it that made tokens.
+    GpuDecodeUs,
+    /// Microseconds of it, by the part of all pages that was held; they run beside the other two.
+    GpuKvUs,
 }
 
 /// Which side of a call a bucket's tokens are on.
@@ -106,6 +112,9 @@ impl Bucket {
         Bucket::Pages,
         Bucket::SearchUnits,
         Bucket::Requests,
+        Bucket::GpuPrefillUs,
+        Bucket::GpuDecodeUs,
+        Bucket::GpuKvUs,
     ];
 
     /// Place in [`Bucket::ALL`].
@@ -149,6 +158,9 @@ impl Bucket {
             Bucket::Pages => (21, "pages", Side::Other),
             Bucket::SearchUnits => (22, "search_units", Side::Other),
             Bucket::Requests => (23, "requests", Side::Other),
+            Bucket::GpuPrefillUs => (24, "gpu_prefill_us", Side::Other),
+            Bucket::GpuDecodeUs => (25, "gpu_decode_us", Side::Other),
+            Bucket::GpuKvUs => (26, "gpu_kv_us", Side::Other),
         }
     }
 }

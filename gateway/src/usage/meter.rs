@@ -193,6 +193,11 @@ impl Meter {
         }
     }
 
+    /// The own engine's time for the call, as it states it; only to be believed of an own engine.
+    pub fn gpu_time(&self) -> Buckets {
+        self.seen.gpu_time()
+    }
+
     /// The counts, given that the request reached the upstream.
     ///
     /// A report counts where it is believable (a prompt has at least one token). Without one, the text that came is

@@ -9,6 +9,7 @@ pub mod amount;
 pub mod discount;
 pub mod fare;
 pub mod file;
+pub mod gpu;
 pub mod import;
 pub mod plan;
 pub mod show;
@@ -42,6 +43,17 @@ pub struct PriceBook {
     discounts: Vec<Discount>,
     /// Dollars for one unit of the file's currency, latest first; empty for dollars.
     rates: Vec<(u64, Ratio)>,
+}
+
+/// What the gateway's own configuration says of prices.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Terms {
+    /// What tenants pay less.
+    pub discounts: Vec<file::Discount>,
+    /// ISO 4217 code of what the price file's amounts are in.
+    pub currency: Option<String>,
+    /// Dollars for a unit of it.
+    pub rates: Vec<file::Rate>,
 }
 
 /// The prices of one provider.
@@ -191,6 +203,21 @@ pub enum PriceError {
 }
 
 impl PriceBook {
+    /// The same with what the gateway's own configuration says of prices: its discounts win over the file's for the
+    /// same tenant, and its currency and rates take the place of the file's.
+    ///
+    /// # Errors
+    /// A discount or a rate means nothing.
+    pub fn with(mut self, terms: &Terms) -> Result<Self, PriceError> {
+        let mut discounts = terms.discounts.iter().map(Discount::new).collect::<Result<Vec<_>, _>>()?;
+        discounts.append(&mut self.discounts);
+        self.discounts = discounts;
+        if terms.currency.is_some() || !terms.rates.is_empty() {
+            self.rates = rates(terms.currency.as_deref(), &terms.rates)?;
+        }
+        Ok(self)
+    }
+
     /// Reads a price file.
     pub fn parse(text: &str) -> Result<Self, PriceError> {
         let file: File = serde_yaml_ng::from_str(text)?;
@@ -203,7 +230,7 @@ impl PriceBook {
         };
         let mut book = Self {
             ceiling_version: format!("{}+ceiling", file.version).into(),
-            rates: rates(&file)?,
+            rates: rates(file.currency.as_deref(), &file.rates)?,
             version: file.version.into(),
             ceiling,
             providers: HashMap::new(),
@@ -362,14 +389,14 @@ fn no_tier(of: &PriceOf<'_>) -> Unpriced {
 }
 
 /// Dollars for one unit of the file's currency, latest first.
-fn rates(file: &File) -> Result<Vec<(u64, Ratio)>, PriceError> {
-    let is_dollar = file.currency.as_deref().is_none_or(|currency| currency == DOLLAR);
-    if is_dollar != file.rates.is_empty() {
+fn rates(currency: Option<&str>, stated: &[file::Rate]) -> Result<Vec<(u64, Ratio)>, PriceError> {
+    let is_dollar = currency.is_none_or(|currency| currency == DOLLAR);
+    if is_dollar != stated.is_empty() {
         return Err(PriceError::Currency);
     }
     let read =
         |rate: &file::Rate| Ratio::decimal(&rate.usd).filter(|ratio| ratio.num > 0).map(|usd| (rate.from.0, usd));
-    let rates: Option<Vec<_>> = file.rates.iter().map(read).collect();
+    let rates: Option<Vec<_>> = stated.iter().map(read).collect();
     let mut rates = rates.ok_or(PriceError::Currency)?;
     rates.sort_by_key(|(from_ms, _)| std::cmp::Reverse(*from_ms));
     Ok(rates)

@@ -153,6 +153,15 @@ impl Seen {
         Report { buckets, tier: self.tier(), provider_cost_nano: self.provider_cost(), state }
     }
 
+    /// The own engine's time for the call; nothing where it stated none, or what can't be read.
+    pub fn gpu_time(&self) -> Buckets {
+        let of = |kind: &str| self.leaves.count(&format!("gpu_time_us.{kind}")).ok().flatten().unwrap_or(0);
+        Buckets::NONE
+            .with(Bucket::GpuPrefillUs, of("prefill"))
+            .with(Bucket::GpuDecodeUs, of("decode"))
+            .with(Bucket::GpuKvUs, of("kv"))
+    }
+
     fn tier(&self) -> Option<Tier> {
         let words = ["service_tier", "serviceTier", "serviceTier.type", "trafficType"];
         let word = words.iter().find_map(|path| self.leaves.word(path))?.to_ascii_lowercase();

@@ -11,6 +11,7 @@ use crate::journal::Closing;
 use crate::store::usage_event::UsageEvent;
 use crate::usage::bill::{Bill, Pricing};
 use crate::usage::buckets::{Bucket, Buckets, Tier};
+use crate::usage::price::gpu::VERSION_PREFIX;
 use crate::usage::price::{Basis, PriceBook, PriceOf, Unpriced};
 
 /// Price version of rows that were charged at what was held, since nothing else was ever known.
@@ -80,6 +81,10 @@ pub struct Rating<'a> {
 
 /// Holds a row against the book, given what was charged for it with all its corrections.
 pub fn judge(event: &UsageEvent, charged: Charged, rating: Rating<'_>) -> Verdict {
+    // What was charged by the machine's time has no price in a book.
+    if event.price_version.starts_with(VERSION_PREFIX) {
+        return Verdict::Apart;
+    }
     if event.source == "none" || event.price_version == HELD || event.kind != "usage" {
         return Verdict::Apart;
     }

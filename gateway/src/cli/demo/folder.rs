@@ -110,6 +110,7 @@ impl Demo {
     pub fn to_json(&self) -> String {
         serde_json::json!({
             "base_url": self.base_url, "admin_url": self.admin_url,
+            "finance_url": format!("{}/", self.admin_url),
             "owner_key": self.owner_key, "tenants": self.tenants,
         })
         .to_string()

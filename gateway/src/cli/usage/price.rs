@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::cli::place::PlaceError;
+use crate::config;
 use crate::usage::buckets::{Buckets, Tier};
 use crate::usage::price::file::Moment;
 use crate::usage::price::{BUILTIN, Basis, PriceBook, PriceError, PriceOf};
@@ -28,6 +30,22 @@ pub struct PriceArgs {
     /// The price file; the shipped one where it is missing
     #[arg(long, value_name = "FILE")]
     pub prices: Option<PathBuf>,
+    /// The gateway's configuration: its price file where `--prices` names none, its discounts and its currency
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+impl PriceArgs {
+    /// The prices that are meant.
+    ///
+    /// # Errors
+    /// A file can't be read.
+    pub fn book(&self) -> Result<PriceBook, super::UsageError> {
+        let Some(config) = &self.config else { return Ok(book(self.prices.as_deref())?) };
+        let settings = config::load(config).map_err(PlaceError::from)?.settings;
+        let file = self.prices.as_deref().or(settings.prices.as_deref());
+        Ok(book(file)?.with(&settings.terms).map_err(BookError::from)?)
+    }
 }
 
 /// Why nothing was priced.

@@ -47,7 +47,12 @@ fn prices(args: &RepriceArgs) -> Result<Prices, UsageError> {
         None => None,
     };
     let file: Option<&Path> = args.prices.as_deref().or(settings.as_ref().and_then(|found| found.prices.as_deref()));
-    Ok(Prices::new(super::price::book(file)?, settings.as_ref().map_or(&[], |settings| &settings.models)))
+    let book = super::price::book(file)?;
+    let book = match &settings {
+        Some(settings) => book.with(&settings.terms).map_err(super::price::BookError::from)?,
+        None => book,
+    };
+    Ok(Prices::new(book, settings.as_ref().map_or(&[], |settings| &settings.models)))
 }
 
 /// Holds the rows against the prices.

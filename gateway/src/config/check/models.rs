@@ -109,6 +109,7 @@ impl Check<'_> {
             data_class: section.text("data_class").map(Arc::from),
             price_provider: price_provider.into(),
             weight: section.int("weight").and_then(|n| u32::try_from(n).ok()).unwrap_or(1),
+            gpu: self.gpu(section, provider),
             queue: queue(section),
             timeouts: Timeouts {
                 connect: ms(&timeouts, "connect_ms"),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use weir_wire::envelope::Envelope;
 
-use super::{PriceBook, PriceOf, Unpriced};
+use super::gpu::GpuRule;
+use super::{Basis, PriceBook, PriceOf, Unpriced};
 use crate::config::settings::DeploymentRule;
 use crate::usage::buckets::Tier;
 
@@ -53,6 +54,9 @@ impl<'a> Fare<'a> {
     /// # Errors
     /// There is no price.
     pub fn most(&self, rule: &DeploymentRule, input: u64, output: u64) -> Result<u64, Unpriced> {
+        if let Some(gpu) = self.by_time(rule) {
+            return gpu.most(input, output).and_then(|nano| u64::try_from(nano).ok()).ok_or(Unpriced::Overflow);
+        }
         let hold = |tier| match self.has_media {
             true => self.book.hold(&self.of(rule, tier), input, output),
             false => self.book.hold_text(&self.of(rule, tier), input, output),
@@ -63,8 +67,22 @@ impl<'a> Fare<'a> {
         Ok(u64::try_from(dearest).unwrap_or(0))
     }
 
+    /// The rule by which calls to an own engine are charged by its time: where its machine has a price and its model's
+    /// tokens have none.
+    pub fn by_time<'b>(&self, rule: &'b DeploymentRule) -> Option<&'b GpuRule> {
+        let gpu = rule.gpu.as_ref()?;
+        let tokens = self.book.hold_text(&self.of(rule, Tier::Standard), 1, 1);
+        match tokens {
+            Ok(cost) if cost.basis == Basis::Priced => None,
+            Ok(_) | Err(_) => Some(gpu),
+        }
+    }
+
     /// The same at the dearest of several; those without a price are never called.
     pub fn dearest(&self, rules: &[Arc<DeploymentRule>], input: u64, output: u64) -> u64 {
         rules.iter().filter_map(|rule| self.most(rule, input, output).ok()).max().unwrap_or(0)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,7 +59,7 @@ pub struct Ceiling {
 }
 
 /// What a unit of the file's currency is worth from a day on.
-#[derive(Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rate {
     /// First moment; the rate holds until that of the next.
@@ -69,7 +69,7 @@ pub struct Rate {
 }
 
 /// What a tenant pays less.
-#[derive(Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Discount {
     /// The tenant, and all below it; everybody where it is missing.
@@ -137,12 +137,12 @@ pub struct Band {
 }
 
 /// Prices by bucket.
-#[derive(Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Default)]
 #[serde(transparent)]
 pub struct Prices(pub BTreeMap<Bucket, Quote>);
 
 /// A price as it is written.
-#[derive(Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 pub enum Quote {
     /// Such as `0.15 per 1M`.

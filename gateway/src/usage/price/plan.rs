@@ -3,7 +3,8 @@
 //! What a file leaves out is taken from the next plainer bucket, never as free: a cached token without a price of its
 //! own costs what a token of its kind costs, a thought what an answer costs. Batch and flex are cheaper than the
 //! standard, so without prices of their own the standard ones hold; priority is dearer, so there only its own hold.
-//! What is no token (a search, a picture, a second) has a price or is unknown; only a fee per call may be missing.
+//! What is no token (a search, a picture, a second) has a price or is unknown; only a fee per call may be missing, and
+//! the own engine's time, which [`super::gpu`] prices.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -166,8 +167,10 @@ impl Table {
         let mut value = 0_i128;
         for (bucket, amount) in buckets.used() {
             let price = if bucket == Bucket::Images { self.picture(picture) } else { self.prices.get(bucket) };
-            // A fee for each call is what few providers take.
-            let price = price.or((bucket == Bucket::Requests).then_some(0));
+            // A fee for each call is what few providers take; the own engine's time is another way to count its tokens.
+            let is_beside =
+                matches!(bucket, Bucket::Requests | Bucket::GpuPrefillUs | Bucket::GpuDecodeUs | Bucket::GpuKvUs);
+            let price = price.or(is_beside.then_some(0));
             let part = price.ok_or(Missing::Bucket(bucket))?.checked_mul(amount.into()).ok_or(Missing::Overflow)?;
             value = value.checked_add(part).ok_or(Missing::Overflow)?;
         }
@@ -395,6 +398,9 @@ pub(super) fn plainer(bucket: Bucket) -> &'static [Bucket] {
         B::Pages => &[B::Pages],
         B::SearchUnits => &[B::SearchUnits],
         B::Requests => &[B::Requests],
+        B::GpuPrefillUs => &[B::GpuPrefillUs],
+        B::GpuDecodeUs => &[B::GpuDecodeUs],
+        B::GpuKvUs => &[B::GpuKvUs],
     }
 }
 
