@@ -84,6 +84,13 @@ async fn the_machines_time_is_no_business_of_clients() {
     assert!(!format!("{:?}{stream}", whole.body).contains("gpu_time"), "{stream}");
 }
 
+/// The ledger's whole rows, once there are so many.
+async fn ledger(gateway: &Gateway, count: usize) -> Vec<Value> {
+    gateway.usage_rows(count).await;
+    let done = gateway.weir(&["usage", "rows"]).await;
+    done.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 /// What a row says of the machine's time: prefill, decode, pages.
 fn time(row: &Value) -> [u64; 3] {
     ["gpu_prefill_us", "gpu_decode_us", "gpu_kv_us"].map(|name| row["buckets"][name].as_u64().unwrap_or(0))
@@ -114,7 +121,7 @@ async fn the_machines_time_is_shared_to_the_microsecond_and_paid_by_who_took_it(
     let (a, b) = (call(&once, 40, false), call(&twice, 80, true));
     let (a, b) = tokio::join!(gateway.fetch(&a), async { gateway.open(&b).await.rest().await });
     assert_eq!(a.status, 200, "{:?} {b:?}", a.body);
-    let rows = gateway.usage_rows(2).await;
+    let rows = ledger(&gateway, 2).await;
     let wall = u64::try_from(begun.elapsed().as_micros()).unwrap();
     let [mut prefill, mut decode, mut kv] = [0, 0, 0];
     for row in &rows {
@@ -164,7 +171,7 @@ async fn a_discounted_tenants_hold_and_row_are_discounted_to_the_nano_dollar() {
     for (key, nano) in [(fits, 50_750), (list, 58_000)] {
         let served = gateway.fetch(&chat(&key.secret, "hi", false)).await;
         assert_eq!(served.status, 200, "{:?}", served.body);
-        let rows = gateway.usage_rows(if nano == 58_000 { 2 } else { 1 }).await;
+        let rows = ledger(&gateway, if nano == 58_000 { 2 } else { 1 }).await;
         let row = rows.last().unwrap();
         assert_eq!((row["cost_nano"].as_i64(), row["list_nano"].as_i64()), (Some(nano), Some(58_000)), "{row}");
     }
