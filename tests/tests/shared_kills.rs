@@ -268,7 +268,8 @@ async fn elsewhere(each: u64, rounds: usize) {
     println!("{} rows, {extra} without a request; {cut} cut", rows.len());
     println!("{sent} tokens sent, {} charged, of {budget}", output(&rows));
     assert!(sent <= budget + cut * SLICE, "{sent} sent, {cut} streams cut");
-    assert_eq!(cut > 0, rounds > 1, "{cut} cut");
+    // Many kills use up a budget by what was held.
+    assert!(rounds > 1 || cut == 0, "{cut} cut");
     assert!(output(&rows) <= budget + cut * SLICE, "{} charged", output(&rows));
     let left = budget.saturating_sub(output(&rows));
     upstream.next(Script::json(200, say::answer("on", 2, left)));
@@ -301,8 +302,8 @@ async fn own_engine(engine: Engine, count: usize, each: u64, kills: u64) {
     println!("{} rows; {made} tokens made, {} charged, of {budget}", rows.len(), output(&rows));
     assert!(made <= budget, "{made} made of {budget}");
     assert!(output(&rows) <= budget && output(&rows) >= made, "{made} made, {} charged", output(&rows));
-    let is_exact = |row: &&Value| outcome(row) != "interrupted" && row["source"] != "exact";
-    assert_eq!(rows.iter().find(is_exact), None);
+    let is_known = |row: &Value| row["source"] == "exact" || row["source"] == "none" && row["output_tokens"] == 0;
+    assert_eq!(rows.iter().find(|row| outcome(row) != "interrupted" && !is_known(row)), None);
     nodes.use_the_rest(budget).await;
     let made = engine.metric("weir_engine_generation_tokens_total").await;
     assert!(made <= budget, "{made} made of {budget}");
