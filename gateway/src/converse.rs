@@ -100,10 +100,26 @@ impl Talk<'_> {
     fn keep(&self, id: &str, live: &mut Live) {
         let envelope = self.envelope;
         if envelope.endpoint == Endpoint::Responses && envelope.store && id.len() <= ID_BYTES_MAX {
-            let place = Place { model: envelope.model.as_str().into(), deployment: live.deployment.name.clone() };
+            // Nobody who goes on from it already finds it smaller than it may become.
+            let tokens = self.held.input.saturating_add(self.held.output);
+            let (model, deployment) = (envelope.model.as_str().into(), live.deployment.name.clone());
+            let place = Place { model, deployment, tokens };
             live.made = Some(id.into());
             self.running.stored.keep(&self.subject.tenant, id, place);
         }
+    }
+
+    /// The attempt is at its end, or nearly: whoever goes on from its response reads so many tokens.
+    fn learn(&self, books: &Books) {
+        if let Some((id, tokens)) = books.made() {
+            self.running.stored.learn(&self.subject.tenant, &id, tokens);
+        }
+    }
+
+    /// [`Books::set_free`], when it is known how long the conversation has become: the next call may ask at once.
+    fn set_free(&self, books: &mut Books) {
+        self.learn(books);
+        books.set_free();
     }
 
     /// A stored response was taken away.
@@ -488,6 +504,7 @@ fn settle_attempt(talk: &Talk<'_>, books: &mut Books, deployment: &Arc<Deploymen
         End::Passed(_) => (Outcome::UpstreamError, Some("caller_fault")),
         End::Broken(outcome, refusal) => (*outcome, Some(refusal.code())),
     };
+    talk.learn(books);
     books.end_live(talk.world, outcome, reason);
     match outcome {
         Outcome::StreamBroken => cool(talk, deployment, Setback::Capacity(None)),

@@ -437,6 +437,11 @@ impl Live {
 }
 
 impl Attempt {
+    /// Tokens of the conversation up to its end: what the next call reads that goes on from its response.
+    pub fn history(&self) -> u64 {
+        self.input_tokens.saturating_add(self.output_tokens)
+    }
+
     /// What limits count of it, beside the call itself.
     pub fn amounts(&self) -> Amounts {
         Amounts {
@@ -478,6 +483,13 @@ impl Books {
         if let Some(live) = self.live.take() {
             self.attempts.push(live.attempt(world, outcome, reason));
         }
+    }
+
+    /// The response that the running attempt makes, and the tokens of its conversation so far.
+    pub fn made(&self) -> Option<(Arc<str>, u64)> {
+        let live = self.live.as_ref()?;
+        let id = live.made.clone()?;
+        Some((id, live.attempt(&self.world, Outcome::Completed, None).history()))
     }
 
     /// Gives the place and the held tokens back, at what is used so far. Done just before the last bytes of a reply, so

@@ -24,6 +24,7 @@ pub mod reservation;
 pub mod rule;
 pub mod rules;
 mod state;
+mod turns;
 pub mod window;
 
 use std::sync::Arc;

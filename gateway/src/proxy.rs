@@ -119,10 +119,11 @@ impl Gateway {
         let world = x.world.clone();
         let model = world.model(&envelope.model).ok_or_else(|| unknown(&envelope))?;
         let fare = Fare::new(&world.prices, caller.subject.tenant.as_str(), x.born_ms).reading(&envelope);
-        let candidates = self.keepers(world.candidates(model, endpoint, fare)?, &envelope, &caller).await?;
+        let candidates = world.candidates(model, endpoint, fare)?;
+        let (candidates, history) = self.keepers(candidates, &envelope, &caller).await?;
         // 10. What it may use at most, at the dearest candidate: policy may depend on it.
         let families: Vec<Family> = candidates.iter().map(|rule| Family::of(&rule.model)).collect();
-        let mut counted = self.running.counting.count(&envelope, &families).await;
+        let mut counted = self.running.counting.count(&envelope, &families).await.after(history);
         let estimate = estimate::estimate(&envelope, model, &candidates, fare, &counted)?;
         // 11. The decision: with everything known that a rule may ask for, and before anything is held for the call.
         let permit = decide(session, x, &caller, &envelope, &candidates, &estimate)?;
@@ -212,20 +213,22 @@ impl Gateway {
         })
     }
 
-    /// The deployment that keeps the response which the call names, or all where it names none.
+    /// The deployment that keeps the response which the call names, or all where it names none; and the tokens of the
+    /// conversation that a call goes on from.
     async fn keepers(
         &self,
         mut candidates: Vec<Arc<DeploymentRule>>,
         envelope: &Envelope,
         caller: &Identified,
-    ) -> Result<Vec<Arc<DeploymentRule>>, Refusal> {
-        let Some(id) = &envelope.stored_response else { return Ok(candidates) };
+    ) -> Result<(Vec<Arc<DeploymentRule>>, u64), Refusal> {
+        let Some(id) = &envelope.stored_response else { return Ok((candidates, 0)) };
         let param = (!envelope.endpoint.is_about_stored()).then_some("previous_response_id");
         let place = self.stored(caller, id).await?.ok_or(Refusal::ResponseUnknown { param })?;
         candidates.retain(|rule| rule.name == place.deployment);
         match candidates.is_empty() {
             true => Err(Refusal::ResponseUnknown { param }),
-            false => Ok(candidates),
+            false if envelope.endpoint.is_about_stored() => Ok((candidates, 0)),
+            false => Ok((candidates, place.tokens)),
         }
     }
 

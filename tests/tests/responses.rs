@@ -20,10 +20,16 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
+        Self::with("").await
+    }
+
+    /// The same with a rule for the tenant whose key is `key`.
+    async fn with(rule: &str) -> Self {
         let upstream = Upstream::start().await;
-        let config = Config::with(&upstream).tenant("globex", "").section("retry: { attempts_max: 1 }");
-        let mut gateway = Gateway::prepare(&config);
-        let (key, other) = (gateway.key("acme").await, gateway.key("globex").await);
+        let config = Config::with(&upstream).tenant("globex", "").tenant("bound", rule);
+        let mut gateway = Gateway::prepare(&config.section("retry: { attempts_max: 1 }"));
+        let tenant = if rule.is_empty() { "acme" } else { "bound" };
+        let (key, other) = (gateway.key(tenant).await, gateway.key("globex").await);
         gateway.spawn().await;
         Self { upstream, gateway, key, other }
     }
@@ -269,4 +275,50 @@ async fn odd_questions_about_stored_responses_go_nowhere() {
     scene.upstream.next(Script::json(404, e2e::say::error("gone", "invalid_request_error", None)));
     let lost = scene.gateway.fetch(&scene.about("GET", "resp_t1", &scene.key)).await;
     assert_eq!((lost.status, lost.json()["error"]["message"].as_str()), (404, Some("gone")));
+}
+
+#[tokio::test]
+async fn the_hold_of_a_call_counts_the_history_that_its_provider_reads() {
+    let rule = "limit_rules: [{ name: one, what: input_tokens, amount: 10000, per: day }]";
+    let mut scene = Scene::with(rule).await;
+    scene.upstream.next(Script::json(200, say::response("resp_long", "a", 4_000, 1_000).to_string()));
+    scene.gateway.fetch(&scene.request(&json!({"model": "mock", "input": "hi"}))).await;
+    let next = json!({"model": "mock", "input": "hi", "previous_response_id": "resp_long"});
+    // 6,000 are left and the history has 5,000: it fits once, and never twice at the same time.
+    let gate = Gate::default();
+    let reply = Script::json(200, say::response("resp_next", "a", 5_010, 9).to_string());
+    scene.upstream.next(reply.first(Step::Pass(gate.clone())));
+    let goes_on = scene.request(&next);
+    let (first, second) = tokio::join!(scene.gateway.fetch(&goes_on), async {
+        scene.upstream.request(1).await;
+        let second = scene.gateway.fetch(&goes_on).await;
+        gate.open();
+        second
+    });
+    assert_eq!(first.status, 200, "{:?}", first.body);
+    assert_eq!((second.status, second.code().as_str()), (429, "budget_exceeded"), "{:?}", second.body);
+    assert_eq!(scene.upstream.count(), 2, "what is refused never reaches the provider");
+    // What is left now is less than the history; a short call fits, before and after a restart.
+    scene.gateway.usage_rows(2).await;
+    for _ in 0..2 {
+        assert_eq!(scene.gateway.fetch(&goes_on).await.code(), "budget_exceeded");
+        assert_eq!(scene.gateway.fetch(&scene.request(&json!({"model": "mock", "input": "hi"}))).await.status, 200);
+        scene.gateway.kill().await;
+        scene.gateway.spawn().await;
+    }
+}
+
+#[tokio::test]
+async fn where_nobody_states_the_usage_the_history_is_counted() {
+    let scene = Scene::new().await;
+    scene.upstream.next(Script::json(200, say::response("resp_long", "a", 4_000, 1_000).to_string()));
+    scene.gateway.fetch(&scene.request(&json!({"model": "mock", "input": "hi"}))).await;
+    let mut silent = say::response("resp_next", "a b c", 0, 0);
+    silent.as_object_mut().unwrap().remove("usage");
+    scene.upstream.next(Script::json(200, silent.to_string()));
+    let next = json!({"model": "mock", "input": "hi", "previous_response_id": "resp_long"});
+    assert_eq!(scene.gateway.fetch(&scene.request(&next)).await.status, 200);
+    let rows = scene.gateway.usage_rows(2).await;
+    let inputs: Vec<_> = rows.iter().map(|row| row["input_tokens"].as_u64().unwrap()).collect();
+    assert!(inputs.contains(&4_000) && inputs.iter().any(|input| (5_001..5_100).contains(input)), "{inputs:?}");
 }

@@ -186,7 +186,7 @@ pub(super) async fn pass(
             return Err(failed("error_event"));
         }
         if stream.done {
-            books.set_free();
+            talk.set_free(books);
         }
         if let Some(end) = written(&mut vigil, client, &mut piece).await {
             return Ok(leave(talk, books, stream, reply, end).await);
@@ -220,7 +220,7 @@ async fn exhausted(talk: &Talk<'_>, books: &mut Books, client: &mut Client<'_>, 
         output_tokens: reading.output,
         wants_usage: talk.envelope.include_usage,
     };
-    books.set_free();
+    talk.set_free(books);
     if client.write(Bytes::from(ending.bytes())).await.is_ok() && client.finish().await.is_ok() {
         return End::Exhausted;
     }
@@ -342,7 +342,7 @@ async fn ended(
         return broken(client, false, "ended_early").await;
     }
     talk.running.transport.release(reply).await;
-    books.set_free();
+    talk.set_free(books);
     let close = async {
         client.begin_stream().await?;
         if !stream.done {

@@ -41,7 +41,7 @@ pub(super) async fn pass(
         Cow::Owned(shown) => Bytes::from(shown),
     };
     talk.running.transport.release(reply).await;
-    books.set_free();
+    talk.set_free(books);
     match client.whole(200, "application/json", body).await {
         Ok(()) => Ok(End::Completed),
         Err(_) => Ok(End::HungUp),
@@ -101,7 +101,7 @@ pub(super) async fn pass_error(
             code: "upstream_refused_request",
         }));
     }
-    books.set_free();
+    talk.set_free(books);
     match client.whole(status, "application/json", body).await {
         Ok(()) => Ok(End::Passed(status)),
         Err(_) => Ok(End::HungUp),

@@ -17,6 +17,7 @@ use super::counter::{Ask, Counter, Granted, Line, NotGranted, Spent};
 use super::exceeded::Remaining;
 use super::ledger::{Denied, Ledger, Room};
 use super::quantity::Amounts;
+use super::turns::Turns;
 use super::window::{Span, Window};
 use crate::clock;
 
@@ -28,7 +29,7 @@ const SHARD_PART: usize = 2;
 const SEED_ROUNDS_MAX: usize = 4;
 /// Every window of every calendar begins at a whole quarter of an hour.
 const QUARTER_MS: u64 = 900_000;
-/// How long the book of usage may take for one answer.
+/// How long the book of usage may take for one answer, and how long a call waits for another one that asks it.
 const BOOK_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Whose time the counter goes by.
@@ -48,8 +49,8 @@ pub struct Local {
     tracked: AtomicUsize,
     hasher: RandomState,
     shards: [Mutex<Ledger>; SHARDS],
-    /// Held by the call that asks the book for a line of the shard; never together with the ledger's lock.
-    asking: [tokio::sync::Mutex<()>; SHARDS],
+    /// Who asks the book; never together with the ledger's lock.
+    asking: Turns,
 }
 
 impl Clock {
@@ -76,7 +77,7 @@ impl Local {
             tracked: AtomicUsize::new(0),
             hasher: RandomState::new(),
             shards: std::array::from_fn(|_| Mutex::new(Ledger::new(has_book))),
-            asking: std::array::from_fn(|_| tokio::sync::Mutex::default()),
+            asking: Turns::default(),
         }
     }
 
@@ -115,8 +116,7 @@ impl Local {
     async fn seed(&self, ask: &Ask, unseeded: &[(usize, Span)]) -> Result<(), NotGranted> {
         for (at, _) in unseeded {
             let Some(line) = ask.lines.get(*at) else { continue };
-            let [first, ..] = &self.asking;
-            let _turn = self.asking.get(self.shard(&line.id)).unwrap_or(first).lock().await;
+            let _turn = self.asking.of(line, BOOK_WAIT_MAX).await?;
             let Some(span) = self.with(&ask.org, |ledger, _, _| ledger.unknown(line, ask.born_ms)) else { continue };
             let uses = match &self.book {
                 None => Vec::new(),

@@ -40,6 +40,7 @@ use redis::RedisResult;
 use super::counter::{Ask, Counter, Granted, Line, NotGranted, Spent};
 use super::exceeded::Remaining;
 use super::quantity::Amounts;
+use super::turns::Turns;
 use super::window::Span;
 use crate::clock;
 use crate::exchange::CallId;
@@ -73,7 +74,7 @@ pub struct RedisCounter {
     shared: Arc<Shared>,
     lives: Lives,
     queue: Queue,
-    turns: seed::Turns,
+    turns: Turns,
     seen: seen::Seen,
     leases: Leases,
     spent: Arc<dyn Spent>,
@@ -120,7 +121,7 @@ impl RedisCounter {
         let link = Link::new(&settings)?;
         let shared = Arc::new(Shared { link, scripts: Scripts::new(), clock: time, prefix, node, start });
         let (queue, work) = queue::new(Arc::clone(&shared), settings.flush_max);
-        let (lives, turns, seen) = (Lives::default(), seed::Turns::default(), seen::Seen::default());
+        let (lives, turns, seen) = (Lives::default(), Turns::default(), seen::Seen::default());
         let (enlisted, leases) = (Mutex::default(), Leases::default());
         let counter = Self { shared, lives, queue, turns, seen, leases, spent, local, settings, enlisted };
         Ok((Arc::new(counter), work))

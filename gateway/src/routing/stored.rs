@@ -26,6 +26,9 @@ pub struct Place {
     pub model: Arc<str>,
     /// The deployment that made it.
     pub deployment: Arc<str>,
+    /// Tokens that its model reads of whoever goes on from it: all that it read and made. While it is still being made,
+    /// what was held for that.
+    pub tokens: u64,
 }
 
 /// Tenant and id: the same id of two tenants is two responses.
@@ -58,6 +61,13 @@ impl Stored {
         self.set(tenant, id, Some(place));
     }
 
+    /// It is known now how many tokens the response has, with all that went before it.
+    pub fn learn(&self, tenant: &TenantPath, id: &str, tokens: u64) {
+        if let Some(Some(place)) = self.places.lock().by_name.get_mut(&(tenant.clone(), id.into())) {
+            place.tokens = tokens;
+        }
+    }
+
     fn set(&self, tenant: &TenantPath, id: &str, place: Option<Place>) {
         let name: Name = (tenant.clone(), id.into());
         let mut places = self.places.lock();
@@ -81,8 +91,8 @@ impl Stored {
             if let Some(known) = self.known(tenant, id) {
                 return Ok(known);
             }
-            if let Some((model, deployment)) = store.stored_response(tenant.as_str(), id).await? {
-                return Ok(Some(Place { model: model.into(), deployment: deployment.into() }));
+            if let Some(place) = store.stored_response(tenant.as_str(), id).await? {
+                return Ok(Some(place));
             }
             // Another gateway may have made it a moment ago.
             match wait.filter(|_| store.is_shared()) {
@@ -115,18 +125,21 @@ mod tests {
     #[test]
     fn only_its_maker_finds_a_response_and_the_oldest_goes_first() {
         let stored = Stored { max: 2, ..Stored::default() };
-        let place = |name: &str| Place { model: "m".into(), deployment: name.into() };
+        let place = |name: &str| Place { model: "m".into(), deployment: name.into(), tokens: 9 };
         let acme = tenant("acme");
         stored.keep(&acme, "r1", place("a"));
         stored.keep(&tenant("globex"), "r1", place("b"));
         assert_eq!(stored.known(&acme, "r1"), Some(Some(place("a"))));
         assert_eq!(stored.known(&tenant("globex"), "r1"), Some(Some(place("b"))));
         assert_eq!(stored.known(&tenant("acme/team"), "r1"), None);
+        stored.learn(&acme, "r1", 12);
+        assert_eq!(stored.known(&acme, "r1"), Some(Some(Place { tokens: 12, ..place("a") })));
         stored.keep(&acme, "r1", place("c"));
         assert_eq!(stored.known(&acme, "r1"), Some(Some(place("c"))));
         stored.keep(&acme, "r2", place("a"));
         assert_eq!(stored.known(&acme, "r1"), None);
         stored.forget(&acme, "r2");
+        stored.learn(&acme, "r2", 12);
         assert_eq!(stored.known(&acme, "r2"), Some(None), "gone, whatever the store says until it knows");
         for number in 0..10 {
             stored.keep(&acme, &format!("x{number}"), place("a"));

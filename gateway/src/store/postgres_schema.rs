@@ -14,6 +14,7 @@ pub(super) const STEPS: &[&str] = &[
     super::statement::POSTGRES,
     super::budget::POSTGRES,
     super::stored_response::POSTGRES,
+    super::spent::END_USERS,
 ];
 
 const P1: &str = r#"

@@ -12,6 +12,7 @@ pub(super) const STEPS: &[&str] = &[
     super::statement::SQLITE,
     super::budget::SQLITE,
     super::stored_response::SQLITE,
+    super::spent::END_USERS,
 ];
 
 const V1: &str = r"

@@ -14,11 +14,28 @@ use crate::limits::rule::counts_model;
 use crate::limits::window::Span;
 use crate::store::usage::UsageSum;
 
-const ROWS: &str = "SELECT model, endpoint, count(*) FILTER (WHERE attempt = 0 AND kind = 'usage'), \
-     CAST(coalesce(sum(input_tokens), 0) AS BIGINT), CAST(coalesce(sum(output_tokens), 0) AS BIGINT), \
-     CAST(coalesce(sum(cost_nano), 0) AS BIGINT) FROM usage WHERE at_ms >= $1 AND at_ms < $2 \
-     AND (tenant = $3 OR substr(tenant, 1, length($3) + 1) = $3 || '/') \
-     AND ($4 IS NULL OR key = $4) AND ($5 IS NULL OR coalesce(end_user, '') = $5) GROUP BY model, endpoint";
+/// The step of the schema, in both dialects: the rows of one end-user, which are few among very many.
+pub(super) const END_USERS: &str = "CREATE INDEX usage_end_user ON usage (end_user, at_ms);";
+
+/// One text for each kind of question, since a plan that must suit all of them reads every row of the window.
+macro_rules! sums_of_rows {
+    ($more:literal) => {
+        concat!(
+            "SELECT model, endpoint, count(*) FILTER (WHERE attempt = 0 AND kind = 'usage'), ",
+            "CAST(coalesce(sum(input_tokens), 0) AS BIGINT), CAST(coalesce(sum(output_tokens), 0) AS BIGINT), ",
+            "CAST(coalesce(sum(cost_nano), 0) AS BIGINT) FROM usage WHERE at_ms >= $1 AND at_ms < $2 ",
+            "AND (tenant = $3 OR substr(tenant, 1, length($3) + 1) = $3 || '/') AND ($4 IS NULL OR key = $4)",
+            $more,
+            " GROUP BY model, endpoint"
+        )
+    };
+}
+/// Whoever the end-user is.
+const OF_ANY: &str = sums_of_rows!("");
+/// Of one end-user.
+const OF_END_USER: &str = sums_of_rows!(" AND end_user = $5");
+/// Of calls that name none, which count together.
+const OF_UNNAMED: &str = sums_of_rows!(" AND end_user IS NULL");
 
 const CALL: &str = "SELECT count(*) FILTER (WHERE kind = 'usage'), \
      CAST(coalesce(sum(input_tokens), 0) AS BIGINT), CAST(coalesce(sum(output_tokens), 0) AS BIGINT), \
@@ -79,7 +96,12 @@ impl Store {
     async fn spent_of_rows(&self, line: &Line, span: Span) -> Result<u64, StoreError> {
         let (key, end_user) = (line.scope.key.as_deref(), line.scope.end_user.as_deref());
         let (from, to) = (to_sql(span.from_ms), to_sql(span.to_ms));
-        let parts = rows!(&self.pools, part, ROWS, from, to, &*line.scope.tenant, key, end_user)?;
+        let tenant = &*line.scope.tenant;
+        let parts = match end_user {
+            None => rows!(&self.pools, part, OF_ANY, from, to, tenant, key)?,
+            Some("") => rows!(&self.pools, part, OF_UNNAMED, from, to, tenant, key)?,
+            Some(end_user) => rows!(&self.pools, part, OF_END_USER, from, to, tenant, key, end_user)?,
+        };
         let is_meant = |path: &str| {
             let name = Endpoint::ALL.into_iter().find(|known| known.path() == path).map_or("", Endpoint::name);
             line.scope.endpoints.is_empty() || line.scope.endpoints.iter().any(|endpoint| **endpoint == *name)
@@ -117,3 +139,6 @@ fn count(quantity: Quantity, sums: &UsageSum) -> u64 {
         Quantity::Money => u64::try_from(sums.cost_nano).unwrap_or(0),
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -5,6 +5,7 @@ use super::either::{Cells, Conn, change, on, row};
 use super::{Store, StoreError, to_sql};
 use crate::exchange::Attempt;
 use crate::journal::Closing;
+use crate::routing::stored::Place;
 
 /// How long a place is kept: providers keep responses for 30 days.
 const KEPT_MS: u64 = 35 * 24 * 3_600_000;
@@ -17,6 +18,7 @@ CREATE TABLE stored_responses (
   model TEXT NOT NULL,
   deployment TEXT NOT NULL,
   at_ms INTEGER NOT NULL,
+  tokens INTEGER NOT NULL,
   PRIMARY KEY (tenant, id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX stored_responses_at ON stored_responses (at_ms);
@@ -30,17 +32,18 @@ CREATE TABLE stored_responses (
   model TEXT COLLATE "C" NOT NULL,
   deployment TEXT COLLATE "C" NOT NULL,
   at_ms BIGINT NOT NULL,
+  tokens BIGINT NOT NULL,
   PRIMARY KEY (tenant, id)
 );
 CREATE INDEX stored_responses_at ON stored_responses (at_ms);
 "#;
 
-const KEEP: &str = "INSERT INTO stored_responses (tenant, id, model, deployment, at_ms) VALUES ($1, $2, $3, $4, $5) \
-     ON CONFLICT (tenant, id) DO UPDATE SET model = excluded.model, deployment = excluded.deployment, \
-     at_ms = excluded.at_ms";
+const KEEP: &str = "INSERT INTO stored_responses (tenant, id, model, deployment, at_ms, tokens) \
+     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (tenant, id) DO UPDATE SET model = excluded.model, \
+     deployment = excluded.deployment, at_ms = excluded.at_ms, tokens = excluded.tokens";
 const FORGET: &str = "DELETE FROM stored_responses WHERE tenant = $1 AND id = $2";
 const EXPIRE: &str = "DELETE FROM stored_responses WHERE at_ms < $1";
-const FIND: &str = "SELECT model, deployment FROM stored_responses WHERE tenant = $1 AND id = $2";
+const FIND: &str = "SELECT model, deployment, tokens FROM stored_responses WHERE tenant = $1 AND id = $2";
 
 /// Keeps what these new rows made, and forgets what they took away.
 pub(super) async fn follow(mut at: Conn<'_>, attempts: &[(&Closing, &Attempt)]) -> Result<(), StoreError> {
@@ -49,7 +52,7 @@ pub(super) async fn follow(mut at: Conn<'_>, attempts: &[(&Closing, &Attempt)]) 
         let Some(tenant) = closing.tenant.as_ref().map(|tenant| tenant.as_str()) else { continue };
         if let Some(id) = attempt.bill.made.as_deref() {
             let (model, at_ms) = (closing.model.as_deref().unwrap_or_default(), to_sql(closing.at_ms));
-            change!(at.again(), KEEP, tenant, id, model, &*attempt.deployment, at_ms)?;
+            change!(at.again(), KEEP, tenant, id, model, &*attempt.deployment, at_ms, to_sql(attempt.history()))?;
             newest_ms = newest_ms.max(Some(closing.at_ms));
         }
         if let Some(id) = attempt.bill.took_away.as_deref() {
@@ -63,8 +66,13 @@ pub(super) async fn follow(mut at: Conn<'_>, attempts: &[(&Closing, &Attempt)]) 
 }
 
 impl Store {
-    /// The model and the deployment of a response that a call of `tenant` made.
-    pub async fn stored_response(&self, tenant: &str, id: &str) -> Result<Option<(String, String)>, StoreError> {
-        row!(&self.pools, |row| Ok((row.text(0)?, row.text(1)?)), FIND, tenant, id)
+    /// Where a response lies that a call of `tenant` made.
+    pub async fn stored_response(&self, tenant: &str, id: &str) -> Result<Option<Place>, StoreError> {
+        row!(&self.pools, place, FIND, tenant, id)
     }
+}
+
+fn place<R: Cells>(row: &R) -> Result<Place, StoreError> {
+    let tokens = row.count(2, "stored_responses.tokens")?;
+    Ok(Place { model: row.text(0)?.into(), deployment: row.text(1)?.into(), tokens })
 }

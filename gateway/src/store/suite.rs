@@ -10,7 +10,7 @@ mod corrections;
 mod directories;
 mod key_changes;
 mod keys;
-mod ledger;
+pub(super) mod ledger;
 mod peppers;
 mod rates_tests;
 mod server;
@@ -106,7 +106,8 @@ promises! {
     sums:
         sums_are_those_of_the_rows,
         a_closed_month_stays_as_it_is,
-        an_alert_is_given_once;
+        an_alert_is_given_once,
+        the_rows_of_an_end_user_are_found_by_an_index;
     corrections: those_who_correct_at_once_write_one_row_and_earlier_prices_may_come_back;
     together:
         writers_wait_for_each_other_and_none_is_lost,

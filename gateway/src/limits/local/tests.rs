@@ -115,6 +115,36 @@ async fn a_book_that_answers_too_slowly_refuses() {
     assert_eq!(refused, Err(NotGranted::Unavailable { why: "ledger_slow" }));
 }
 
+#[tokio::test(start_paused = true)]
+async fn one_slow_question_never_lets_others_wait_without_end() {
+    struct Stuck(Arc<str>);
+    #[async_trait]
+    impl Spent for Stuck {
+        async fn spent(&self, line: &Line, _span: Span) -> Result<u64, NotGranted> {
+            if line.id == self.0 { std::future::pending().await } else { Ok(0) }
+        }
+    }
+    let desk = Desk::new();
+    let stuck = Calls::new(&desk, &[(Quantity::Money, 100, Window::Total)]);
+    let book = Arc::new(Stuck(Arc::clone(&stuck.lines[0].id)));
+    let counter = Local::new(Clock::Given(Arc::default()), Some(book), 1_000);
+    let began = tokio::time::Instant::now();
+    let asks: Vec<_> = (0..40).map(|_| stuck.ask(nano(1), BORN_MS)).collect();
+    let refused = futures_util::future::join_all(asks.iter().map(|ask| counter.reserve(ask)));
+    let others = async {
+        for _ in 0..200 {
+            let calm = Calls::new(&desk, &[(Quantity::Money, 100, Window::Total)]);
+            counter.reserve(&calm.ask(nano(1), BORN_MS)).await.unwrap();
+        }
+        began.elapsed()
+    };
+    let (refused, others) = tokio::join!(refused, others);
+    assert_eq!(others, Duration::ZERO, "nobody waits for another line");
+    assert!(refused.iter().all(|answer| *answer == Err(NotGranted::Unavailable { why: "ledger_slow" })));
+    assert!(began.elapsed() <= BOOK_WAIT_MAX * 2 + Duration::from_millis(10), "{:?}", began.elapsed());
+    assert_eq!(counter.asking.len(), 0, "nothing is left behind");
+}
+
 #[tokio::test]
 async fn an_idle_budget_is_forgotten_and_found_again_in_the_book() {
     let desk = Desk::new();

@@ -2,7 +2,6 @@
 //! time.
 //! Of gateways that read it at the same time the first one counts; the others look again.
 
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use super::answer::Answer;
@@ -11,31 +10,14 @@ use super::{Failed, RedisCounter};
 use crate::limits::counter::{Ask, Line, NotGranted, Spent};
 use crate::limits::window::{Span, Window};
 
-/// Lines that are read for at the same time.
-const TURNS: usize = 16;
-/// How long the ledger may take for one answer.
+/// How long the ledger may take for one answer, and how long a call waits for another one that reads it.
 const LEDGER_WAIT_MAX: Duration = Duration::from_secs(2);
-
-/// Who reads for a line; others that need it wait.
-#[derive(Default)]
-pub(super) struct Turns {
-    hasher: RandomState,
-    turns: [tokio::sync::Mutex<()>; TURNS],
-}
-
-impl Turns {
-    async fn of(&self, line: &Line) -> tokio::sync::MutexGuard<'_, ()> {
-        let [first, ..] = &self.turns;
-        let index = usize::try_from(self.hasher.hash_one(&line.id) >> 32).unwrap_or_default() % TURNS;
-        self.turns.get(index).unwrap_or(first).lock().await
-    }
-}
 
 impl RedisCounter {
     /// Puts in the past of these lines, unless somebody else did meanwhile.
     pub(super) async fn seed(&self, ask: &Ask, unseeded: &[(usize, Option<u64>)]) -> Result<(), Failed> {
         for line in unseeded.iter().filter_map(|(at, _)| ask.lines.get(*at)) {
-            let _turn = self.turns.of(line).await;
+            let _turn = self.turns.of(line, LEDGER_WAIT_MAX).await.map_err(Failed::Not)?;
             // A hold of nothing on this line alone tells whether it is known by now, without taking anything.
             let look = Ask { lines: [line.clone()].into(), ..ask.clone() };
             let Answer::Unseeded(still) = self.shared.look(&look).await? else { continue };

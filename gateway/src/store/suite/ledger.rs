@@ -11,7 +11,7 @@ use crate::store::node::Node;
 use crate::store::projection::{Projected, Projection};
 use crate::store::usage::{GroupBy, Totals, UsageFilter};
 
-pub(super) fn to(offset: u64) -> Projected {
+pub(in crate::store) fn to(offset: u64) -> Projected {
     let link = Link { seq: offset, hash: [7; 32] };
     Projected { position: Position { segment: 1, offset }, audit: Head { link, file: 1, offset } }
 }

@@ -3,6 +3,7 @@
 use super::Place;
 use crate::finance::close::tests::months_close_once_and_late_rows_are_corrections;
 use crate::finance::report::tests::reports_are_the_sums_of_the_rows;
+use crate::store::spent::tests::each_kind_of_question_has_its_index;
 
 pub(super) async fn sums_are_those_of_the_rows(place: &Place) {
     reports_are_the_sums_of_the_rows(&place.store, &place.url, place.data.path()).await;
@@ -22,4 +23,8 @@ pub(super) async fn an_alert_is_given_once(place: &Place) {
     let events = place.store.key_events().await.unwrap();
     let noted: Vec<_> = events.iter().map(|event| (event.event.as_str(), event.key.as_str())).collect();
     assert_eq!(noted, [("budget_alert", "monthly 80"), ("budget_alert", "monthly 80")]);
+}
+
+pub(super) async fn the_rows_of_an_end_user_are_found_by_an_index(place: &Place) {
+    each_kind_of_question_has_its_index(&place.store, &place.url, place.data.path()).await;
 }

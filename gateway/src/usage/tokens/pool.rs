@@ -24,6 +24,9 @@ pub struct Counted {
     most: u64,
     /// Exact counts of own engines, by their model.
     own: Vec<(Arc<str>, u64)>,
+    /// Tokens that the model reads beside the prompt, as its provider counted them: the conversation that is gone on
+    /// from.
+    history: u64,
 }
 
 impl Counted {
@@ -32,14 +35,20 @@ impl Counted {
         count(&Text::of(envelope), &vocabularies(families))
     }
 
-    /// Tokens that a model makes of the prompt, most likely.
+    /// The same where the prompt goes on from a conversation of so many tokens.
+    #[must_use]
+    pub fn after(self, history: u64) -> Self {
+        Self { history, ..self }
+    }
+
+    /// Tokens that a model makes of the prompt, most likely, with what it goes on from.
     pub fn likely(&self, family: Family) -> u64 {
-        self.get(family.vocabulary).map_or(self.most, |count| family.likely(count))
+        self.get(family.vocabulary).map_or(self.most, |count| family.likely(count)).saturating_add(self.history)
     }
 
     /// The same at most: what is held.
     pub fn most(&self, family: Family) -> u64 {
-        self.get(family.vocabulary).map_or(self.most, |count| family.most(count))
+        self.get(family.vocabulary).map_or(self.most, |count| family.most(count)).saturating_add(self.history)
     }
 
     /// Takes what an own engine counted for its model.
@@ -49,7 +58,8 @@ impl Counted {
 
     /// The exact count of the own engine that serves this model, its template's tokens included.
     pub fn own(&self, model: &str) -> Option<u64> {
-        self.own.iter().find(|(known, _)| **known == *model).map(|(_, tokens)| *tokens)
+        let own = self.own.iter().find(|(known, _)| **known == *model);
+        own.map(|(_, tokens)| tokens.saturating_add(self.history))
     }
 
     fn get(&self, vocabulary: Vocabulary) -> Option<u64> {
@@ -95,7 +105,7 @@ impl Pool {
 
 fn count(text: &Text, vocabularies: &[Vocabulary]) -> Counted {
     let by_vocabulary = vocabularies.iter().map(|vocabulary| (is_o200k(*vocabulary), text.count(*vocabulary)));
-    Counted { by_vocabulary: by_vocabulary.collect(), most: text.most(), own: Vec::new() }
+    Counted { by_vocabulary: by_vocabulary.collect(), most: text.most(), own: Vec::new(), history: 0 }
 }
 
 fn vocabularies(families: &[Family]) -> Vec<Vocabulary> {

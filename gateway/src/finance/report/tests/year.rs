@@ -18,7 +18,8 @@ const FILL: &str = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM
        'model' || (i % 8), 'd' || (i % 4), 'p' || (i % 2), 'up' || (i % 8), 200, 'completed', 900, 100, 'exact', \
        1000 + i % 977, 'v1', 800, 1000 + i % 977, '{\"input_text\":900,\"output_text\":100}' FROM n; \
      DROP TABLE statements; DROP TABLE budget_alerts; DROP TABLE usage_hour; DROP TABLE usage_day; \
-     DROP TABLE usage_day_bucket; DROP INDEX usage_at; PRAGMA user_version = 6";
+     DROP TABLE usage_day_bucket; DROP INDEX usage_at; DROP TABLE stored_responses; DROP INDEX usage_end_user; \
+     PRAGMA user_version = 6";
 
 #[allow(clippy::disallowed_methods, reason = "a measurement")]
 fn now() -> Instant {
