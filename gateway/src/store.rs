@@ -172,7 +172,23 @@ impl Store {
 impl Store {
     /// Changes the store behind everybody's back.
     pub(crate) async fn execute(&self, sql: &'static str) {
-        on!(&self.pools, pool => sqlx::raw_sql(sql).execute(pool).await.map(drop)).unwrap();
+        match &self.pools {
+            Either::Sqlite(pool) => drop(sqlx::raw_sql(sql).execute(pool).await.unwrap()),
+            Either::Postgres(pool) => {
+                // It may take longer than a gateway's statement.
+                let sql = format!("SET statement_timeout = 0; {sql}; RESET statement_timeout");
+                sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(pool).await.map(drop).unwrap();
+            }
+        }
+    }
+
+    /// Adds the sums of rows that came in past them.
+    pub(crate) async fn sum_up(&self) {
+        let step = match &self.pools {
+            Either::Sqlite(_) => rollup_schema::SQLITE,
+            Either::Postgres(_) => rollup_schema::POSTGRES,
+        };
+        self.execute(&step[step.find("INSERT INTO usage_hour").unwrap()..]).await;
     }
 }
 
