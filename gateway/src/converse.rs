@@ -15,7 +15,7 @@ pub mod whole;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_wire::endpoint::{Dialect, Endpoint, ID_BYTES_MAX};
+use weir_wire::endpoint::{Dialect, Endpoint, is_plain_id};
 use weir_wire::envelope::{CapName, Edits, Envelope};
 
 use crate::clock;
@@ -99,7 +99,7 @@ impl Talk<'_> {
     /// A response was made that the provider keeps: its tenant may come back to it.
     fn keep(&self, id: &str, live: &mut Live) {
         let envelope = self.envelope;
-        if envelope.endpoint == Endpoint::Responses && envelope.store && id.len() <= ID_BYTES_MAX {
+        if envelope.endpoint == Endpoint::Responses && envelope.store && is_plain_id(id) {
             // Nobody who goes on from it already finds it smaller than it may become.
             let tokens = self.held.input.saturating_add(self.held.output);
             let (model, deployment) = (envelope.model.as_str().into(), live.deployment.name.clone());
@@ -351,7 +351,10 @@ fn meter(talk: &Talk<'_>, deployment: &DeploymentRule) -> Meter {
     };
     let own = talk.counted.own(&deployment.model).filter(|_| deployment.provider == Provider::Engine);
     let prompt = own.unwrap_or_else(|| talk.counted.likely(family).saturating_add(template));
-    Meter::of(family, envelope.choices.max(envelope.best_of.unwrap_or(1)), prompt, shape)
+    let choices = envelope.choices.max(envelope.best_of.unwrap_or(1));
+    let mut meter = Meter::of(family, choices, prompt, shape);
+    meter.most = Some(talk.held.output);
+    meter
 }
 
 /// What Weir itself sets in the client's bytes.
@@ -410,6 +413,8 @@ async fn open(talk: &Talk<'_>, books: &mut Books, deployment: &DeploymentRule, n
         held_nano: i64::try_from(nano).unwrap_or(i64::MAX),
     };
     let journal = books.journal.as_mut().ok_or(Refusal::JournalUnavailable)?;
+    // What earlier attempts came to is known: a crash from here on must not charge them at what was held.
+    journal.know(&books.attempts).map_err(|_| Refusal::JournalUnavailable)?;
     journal.open(&opening).await.map_err(|_| Refusal::JournalUnavailable)
 }
 

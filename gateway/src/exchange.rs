@@ -303,6 +303,10 @@ pub struct Live {
     pub took_away: Option<Arc<str>>,
 }
 
+/// Nano-dollars of one attempt that are believed, a million dollars: beyond it the report is wrong, and what was held
+/// is charged.
+const COST_NANO_MAX: i64 = 1_000_000_000_000_000;
+
 /// Whose prices apply to an attempt.
 #[derive(Debug, Clone)]
 pub struct Whose {
@@ -364,7 +368,9 @@ impl Live {
         }
         let of = fare.of(&self.deployment, reading.tier.unwrap_or_default());
         let cost = world.prices.price(&of, &reading.buckets);
-        if let Ok(cost) = cost {
+        if let Ok(cost) = cost
+            && cost.nano <= COST_NANO_MAX
+        {
             let pricing = match cost.basis {
                 Basis::Ceiling => Pricing::Ceiling,
                 Basis::Priced if reading.is_inconsistent => Pricing::Inconsistent,
@@ -374,12 +380,13 @@ impl Live {
         }
         // A tier or a kind of unit without a price is never free: its tokens, or those held, cost the dearest there is.
         let text = PriceOf { tier: Tier::Standard, ..of };
-        let (input, output) = match (reading.input, reading.output) {
-            (0, 0) => (self.held.input, self.held.output),
-            stated => stated,
+        let held = (self.held.input, self.held.output);
+        let stated = if (reading.input, reading.output) == (0, 0) { held } else { (reading.input, reading.output) };
+        let most = |(input, output)| {
+            let dearest = world.prices.hold(&text, input, output);
+            dearest.or_else(|_| world.prices.hold_text(&text, input, output)).ok()
         };
-        let dearest = world.prices.hold(&text, input, output);
-        let dearest = dearest.or_else(|_| world.prices.hold_text(&text, input, output)).ok()?;
+        let dearest = most(stated).filter(|cost| cost.nano <= COST_NANO_MAX).or_else(|| most(held))?;
         Some((dearest, Pricing::Ceiling))
     }
 

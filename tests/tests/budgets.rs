@@ -180,3 +180,40 @@ async fn what_a_failed_attempt_cost_is_held_once_however_many_rounds_follow() {
     assert_eq!(made, [(Some("first"), Some(100)), (Some("third"), Some(20))], "{rows:?}");
     drop(taken);
 }
+
+#[tokio::test]
+async fn an_attempt_that_reached_nobody_costs_nothing_when_the_next_one_is_killed() {
+    let second = Upstream::start().await;
+    let waits = "timeouts: { connect_ms: 500, first_byte_ms: 20000, idle_ms: 20000 }";
+    let config = Config::default()
+        .tenant("acme", "")
+        .deployment("mock", "first", "http://127.0.0.1:1/v1", &format!("weight: 1, {waits}"))
+        .deployment("mock", "second", &second.base_url(), &format!("weight: 0, {waits}"))
+        .section("retry: { attempts_max: 3 }");
+    let mut gateway = Gateway::start(&config).await;
+    let key = gateway.key("acme").await;
+    second.always(Script::stream().event(say::delta("a")).then(Step::Hold));
+    let mut running = gateway.open(&chat(&key.secret, true, 100)).await;
+    running.data().await;
+    gateway.kill().await;
+    gateway.spawn().await;
+    let mut rows = gateway.usage_rows(2).await;
+    rows.sort_by_key(|row| row["deployment"].as_str().map(str::to_owned));
+    let charged: Vec<_> = rows.iter().map(|row| (row["output_tokens"].as_u64(), row["cost_nano"].as_u64())).collect();
+    assert_eq!(charged[0], (Some(0), Some(0)), "{rows:?}");
+    assert_eq!(charged[1].0, Some(100), "{rows:?}");
+}
+
+#[tokio::test]
+async fn what_was_said_at_once_is_charged_however_small_the_slices_were() {
+    // Its cap does not fit into the budget, so it is held in slices.
+    let (scene, secret) = scene("what: output_tokens, amount: 3900, per: day").await;
+    let many = " word".repeat(1_500);
+    let stream = Script::stream().event(say::delta(&many)).event(say::delta(&many));
+    scene.upstream.always(stream.event(say::finish("stop")).send(say::done()));
+    scene.gateway.open(&chat(&secret, true, 4_000)).await.rest().await;
+    let row = scene.gateway.usage_rows(1).await.remove(0);
+    // The vocabulary of an unknown model is taken to be a tenth smaller.
+    let made = row["output_tokens"].as_u64().unwrap();
+    assert!(row["source"] == "estimated" && (3_000..=3_300).contains(&made), "{row}");
+}

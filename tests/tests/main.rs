@@ -30,6 +30,7 @@ mod finance_page;
 mod framing;
 mod full_disk;
 mod hang_up;
+mod hostile;
 mod http2;
 mod idp;
 mod isolation;

@@ -91,7 +91,7 @@ fn unnamed(event: &Event, wants: Wants, meter: &mut Meter) -> Verdict {
         return Verdict::Error(event.raw.clone());
     }
     if let Some((reason, choices)) = finish_reason(data) {
-        meter.finish_reason = Some(reason);
+        meter.end(&reason);
         meter.finished = meter.finished.saturating_add(choices);
     }
     if USAGE.find(data).is_none() {

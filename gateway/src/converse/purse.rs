@@ -4,6 +4,7 @@
 //! The own engine is told what is covered and stops at that token. Elsewhere Weir counts what passes and cuts, so that
 //! a stream goes beyond its hold by less than one slice.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -147,18 +148,24 @@ pub(super) fn ended(books: &Books, end: End) -> End {
 }
 
 /// Does the work and keeps the hold from expiring meanwhile.
-pub(super) async fn renewing<T>(renewer: Option<Renewer>, work: impl Future<Output = T>) -> T {
+pub(crate) async fn renewing<T>(renewer: Option<Renewer>, work: impl Future<Output = T>) -> T {
     let Some(renewer) = renewer else { return work.await };
-    tokio::pin!(work);
+    tokio::select! {
+        biased;
+        done = work => done,
+        // Both go on together: the work may hold what the renewal waits for.
+        never = renew(&renewer) => match never {},
+    }
+}
+
+async fn renew(renewer: &Renewer) -> Infallible {
     loop {
-        tokio::select! {
-            biased;
-            done = &mut work => return done,
-            () = sleep(RENEWED) => {}
-        }
+        sleep(RENEWED).await;
         // A reply whose end is being written has settled its hold already; what can't be renewed now is tried again.
-        if let Err(why) = renewer.renew().await {
-            tracing::debug!(%why, "a hold was not renewed");
+        match timeout(RENEWED, renewer.renew()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => tracing::debug!(%why, "a hold was not renewed"),
+            Err(_) => tracing::debug!("a hold was not renewed in time"),
         }
     }
 }
@@ -172,7 +179,7 @@ impl Purse {
     async fn keep(&mut self, talk: &Talk<'_>, books: &mut Books) -> Result<(), Exhausted> {
         let used = books.live.as_ref().map_or(0, |live| live.output_so_far());
         while self.covered < self.most && self.is_due(used) {
-            if self.grow(talk, books).await.is_err() {
+            if self.grow(talk, books, used).await.is_err() {
                 return self.end(talk, books, used).await;
             }
             self.tell(talk, books, false).await;
@@ -186,10 +193,13 @@ impl Purse {
         used.saturating_add(ahead) >= self.covered
     }
 
-    /// By a slice, or by a part of one where a budget has no more: it is used to its last token.
-    async fn grow(&mut self, talk: &Talk<'_>, books: &mut Books) -> Result<(), NotGranted> {
+    /// By a slice, or what was said at once beyond one; or by a part of one where a budget has no more: it is used to
+    /// its last token.
+    async fn grow(&mut self, talk: &Talk<'_>, books: &mut Books, used: u64) -> Result<(), NotGranted> {
         let mut refused = Ok(());
-        for tokens in [SLICE_TOKENS, 64, 16, 4, 1] {
+        let said = used.saturating_add(SLICE_TOKENS / 2).saturating_sub(self.covered);
+        let wanted = (said > SLICE_TOKENS).then_some(said);
+        for tokens in wanted.into_iter().chain([SLICE_TOKENS, 64, 16, 4, 1]) {
             refused = self.grow_by(tokens, talk, books).await;
             if !matches!(refused, Err(NotGranted::Exceeded(_))) {
                 break;

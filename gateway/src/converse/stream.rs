@@ -207,7 +207,7 @@ pub(super) async fn pass(
 async fn exhausted(talk: &Talk<'_>, books: &mut Books, client: &mut Client<'_>, stream: &Stream) -> End {
     let reading = books.live.as_mut().map(|live| {
         live.meter.is_cut_short = true;
-        live.meter.finish_reason = Some(BUDGET_EXHAUSTED.into());
+        live.meter.end(BUDGET_EXHAUSTED);
         live.meter.reading(live.held(), UsageSource::Estimated)
     });
     let reading = reading.unwrap_or(Reading::NONE);

@@ -1,7 +1,6 @@
 //! Passes a reply on that comes in one piece: read whole, checked, metered, handed over.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use weir_wire::endpoint::Dialect;
@@ -71,7 +70,7 @@ fn account(talk: &Talk<'_>, body: &[u8], books: &mut Books) -> Result<(), Failed
         if endpoint.generates() {
             live.meter.event(body);
         }
-        live.meter.finish_reason = answer.finish_reason.as_deref().map(Arc::from);
+        answer.finish_reason.as_deref().into_iter().for_each(|reason| live.meter.end(reason));
     }
     Ok(())
 }

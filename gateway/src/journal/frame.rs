@@ -6,8 +6,9 @@ use serde::Serialize;
 
 /// Bytes before the payload.
 const HEADER: usize = 9;
-/// Longest payload. A closing with four attempts has about 2 kB; a longer length is damage.
-const PAYLOAD_BYTES_MAX: u32 = 1 << 20;
+/// Longest payload that is read. A closing with four attempts has about 2 kB, and everything in it is bounded; but a
+/// frame is never refused for its length that was written, since nothing behind it could be found.
+const PAYLOAD_BYTES_MAX: u32 = 1 << 30;
 
 /// What a frame holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +105,15 @@ fn checksum(kind: u8, payload: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_frame_is_read_back_so_that_those_behind_it_are() {
+        let mut bytes = Vec::new();
+        encode(&mut bytes, Kind::Closing, &"x".repeat(3 << 20)).unwrap();
+        encode(&mut bytes, Kind::Note, &"behind").unwrap();
+        let Decoded::Frame { kind: Kind::Closing, rest, .. } = decode(&bytes) else { panic!("it is whole") };
+        assert!(matches!(decode(rest), Decoded::Frame { kind: Kind::Note, payload: b"\"behind\"", rest: b"" }));
+    }
 
     #[test]
     fn a_cut_or_flipped_frame_is_torn_at_every_byte() {

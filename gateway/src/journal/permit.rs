@@ -10,7 +10,7 @@ use super::replay;
 use super::shared::{Entry, Shared};
 use crate::clock;
 use crate::config::settings::Durability;
-use crate::exchange::Outcome;
+use crate::exchange::{Attempt, Outcome};
 
 /// A place in the journal's queue. A permit that is dropped without a closing closes its call as `failed` at the
 /// held amounts if it was opened, and gives the place back if it was not.
@@ -50,6 +50,29 @@ impl JournalPermit {
                 Err(JournalError::NotSynced)
             }
         }
+    }
+
+    /// Appends what earlier attempts of the call came to, where that is not what was held for them.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn know(&mut self, ended: &[Attempt]) -> Result<(), JournalError> {
+        let Some(shared) = self.shared.clone() else { return Err(JournalError::NotFlushed) };
+        let mut bytes = Vec::new();
+        for opening in &mut self.openings {
+            let Some(attempt) = ended.iter().find(|attempt| attempt.attempt == opening.attempt) else { continue };
+            let known = Opening {
+                held_input_tokens: attempt.input_tokens,
+                held_output_tokens: attempt.output_tokens,
+                held_nano: attempt.cost_nano,
+                ..opening.clone()
+            };
+            if known != *opening {
+                frame::encode(&mut bytes, Kind::Opening, &known)?;
+                *opening = known;
+            }
+        }
+        if bytes.is_empty() { Ok(()) } else { self.append(&shared, &bytes).map(drop) }
     }
 
     /// Appends that the running attempt's hold has grown. It is in the kernel's hands when this returns; no sync is

@@ -163,7 +163,8 @@ pub(super) fn closing_of(openings: Vec<Opening>, now_ms: u64, outcome: Outcome, 
 
 fn held(opening: Opening, now_ms: u64, outcome: Outcome, reason: &Arc<str>) -> Attempt {
     let counts = [("input_text", opening.held_input_tokens), ("output_text", opening.held_output_tokens)];
-    let buckets = counts.into_iter().filter(|(_, n)| *n > 0).map(|(name, n)| (name.into(), n)).collect();
+    let buckets: BTreeMap<_, _> =
+        counts.into_iter().filter(|(_, n)| *n > 0).map(|(name, n)| (name.into(), n)).collect();
     Attempt {
         attempt: opening.attempt,
         deployment: opening.deployment,
@@ -174,7 +175,8 @@ fn held(opening: Opening, now_ms: u64, outcome: Outcome, reason: &Arc<str>) -> A
         reason: Some(Arc::clone(reason)),
         input_tokens: opening.held_input_tokens,
         output_tokens: opening.held_output_tokens,
-        source: UsageSource::Estimated,
+        // An earlier attempt that is known to have done nothing.
+        source: if buckets.is_empty() { UsageSource::None } else { UsageSource::Estimated },
         cost_nano: opening.held_nano,
         price_version: "held".into(),
         first_token_ms: None,

@@ -120,7 +120,8 @@ pub enum NotGranted {
 /// Counts. See the module's text for what every counter keeps.
 #[async_trait]
 pub trait Counter: Send + Sync {
-    /// Takes a hold at every line, or at none.
+    /// Takes a hold at every line, or at none. After an error nothing is held, or the counter itself sees to it that
+    /// it won't be.
     async fn reserve(&self, ask: &Ask) -> Result<Granted, NotGranted>;
 
     /// Adds to the hold's budgets at every line, or at none; also renews it. With nothing to add it only renews.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::Standing;
-use super::counter::{Ask, Counter, Granted, HOLD_OVER, NotGranted};
+use super::counter::{Ask, Counter, Granted, NotGranted};
 use super::quantity::Amounts;
 use crate::exchange::CallId;
 
@@ -64,9 +64,8 @@ impl Reservation {
         let mut taken = Self { counter, ask, held, granted, used: None, is_called: false, is_held };
         if is_held {
             let answer = taken.counter.reserve(&taken.ask).await;
-            // Where the counter could not say whether it holds anything, it is told that nothing was used.
-            taken.is_held =
-                !matches!(answer, Err(NotGranted::Exceeded(_) | NotGranted::Unavailable { why: HOLD_OVER }));
+            // A counter that can't know what became of it sees to that by itself.
+            taken.is_held = answer.is_ok();
             taken.granted = answer?;
         }
         Ok(taken)
@@ -146,3 +145,6 @@ impl std::fmt::Debug for Reservation {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,8 +33,14 @@ impl Turns {
         let place = Arc::clone(self.lines.lock().entry(Arc::clone(&line.id)).or_default());
         // Also who waits in vain, or goes away meanwhile, leaves nothing behind.
         let mut turn = Turn { turns: self, line: Arc::clone(&line.id), held: None };
-        let held = timeout(wait_max, place.lock_owned()).await;
-        turn.held = Some(held.map_err(|_elapsed| NotGranted::Unavailable { why: "ledger_slow" })?);
+        // Mostly nobody is before, and then there is no need of a timer.
+        turn.held = match Arc::clone(&place).try_lock_owned() {
+            Ok(held) => Some(held),
+            Err(_) => {
+                let held = timeout(wait_max, place.lock_owned()).await;
+                Some(held.map_err(|_elapsed| NotGranted::Unavailable { why: "ledger_slow" })?)
+            }
+        };
         Ok(turn)
     }
 

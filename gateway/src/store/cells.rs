@@ -18,6 +18,9 @@ use super::either::{Conn, Either};
 /// Rows of one of SQLite's statements, largest first.
 const BLOCKS: [usize; 3] = [64, 8, 1];
 
+/// The largest sum that is kept: it has room for as much again.
+pub(super) const SUM_MAX: i64 = i64::MAX / 2;
+
 /// What a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Holds {
@@ -103,7 +106,14 @@ impl<const N: usize> Table<N> {
     pub(super) fn adding(name: &'static str, columns: [(&'static str, Holds); N], keys: usize) -> Self {
         let (of, sums) = columns.split_at_checked(keys).unwrap_or((&columns, &[]));
         let of: Vec<&str> = of.iter().map(|(name, _)| *name).collect();
-        let sums: Vec<String> = sums.iter().map(|(sum, _)| format!("{sum} = {name}.{sum} + excluded.{sum}")).collect();
+        // A sum that grows beyond what can be counted stays there: it must never stop the rows behind it.
+        let add = |(sum, _): &(&str, Holds)| {
+            format!(
+                "{sum} = CASE WHEN {name}.{sum} BETWEEN -{SUM_MAX} AND {SUM_MAX} THEN {name}.{sum} + excluded.{sum} \
+                 ELSE {name}.{sum} END"
+            )
+        };
+        let sums: Vec<String> = sums.iter().map(add).collect();
         Self::with(name, columns, &format!("({}) DO UPDATE SET {}", of.join(", "), sums.join(", ")))
     }
 

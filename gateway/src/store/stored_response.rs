@@ -1,6 +1,8 @@
 //! Where the responses lie that providers keep. Written with the usage rows of the calls that made them, so that they
 //! are there after a crash, and for every gateway at the same store.
 
+use weir_wire::endpoint::is_plain_id;
+
 use super::either::{Cells, Conn, change, on, row};
 use super::{Store, StoreError, to_sql};
 use crate::exchange::Attempt;
@@ -50,12 +52,12 @@ pub(super) async fn follow(mut at: Conn<'_>, attempts: &[(&Closing, &Attempt)]) 
     let mut newest_ms = None;
     for (closing, attempt) in attempts {
         let Some(tenant) = closing.tenant.as_ref().map(|tenant| tenant.as_str()) else { continue };
-        if let Some(id) = attempt.bill.made.as_deref() {
+        if let Some(id) = attempt.bill.made.as_deref().filter(|id| is_plain_id(id)) {
             let (model, at_ms) = (closing.model.as_deref().unwrap_or_default(), to_sql(closing.at_ms));
             change!(at.again(), KEEP, tenant, id, model, &*attempt.deployment, at_ms, to_sql(attempt.history()))?;
             newest_ms = newest_ms.max(Some(closing.at_ms));
         }
-        if let Some(id) = attempt.bill.took_away.as_deref() {
+        if let Some(id) = attempt.bill.took_away.as_deref().filter(|id| is_plain_id(id)) {
             change!(at.again(), FORGET, tenant, id)?;
         }
     }

@@ -106,6 +106,7 @@ promises! {
     sums:
         sums_are_those_of_the_rows,
         a_closed_month_stays_as_it_is,
+        a_sum_beyond_what_can_be_counted_stops_no_row,
         an_alert_is_given_once,
         the_rows_of_an_end_user_are_found_by_an_index;
     corrections: those_who_correct_at_once_write_one_row_and_earlier_prices_may_come_back;

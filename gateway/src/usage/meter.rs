@@ -12,6 +12,8 @@ use crate::exchange::UsageSource;
 
 /// Bytes of the answer's text that wait to be counted: the size up to which a count is cheap where a call is served.
 const PENDING_BYTES_MAX: usize = super::tokens::INLINE_BYTES_MAX;
+/// Bytes of a finish reason; the longest that is known has some 20.
+const REASON_BYTES_MAX: usize = 64;
 /// Names under which providers put parts of an answer, in whole replies and in events.
 const SAID: [&[u8]; 10] = [
     b"content",
@@ -45,6 +47,8 @@ pub struct Meter {
     said: Said,
     /// The prompt's tokens as Weir counts them, most likely; none: as many as were held.
     pub prompt: Option<u64>,
+    /// Completion tokens that it can make at most; none: as many as were held. More may be said than is held so far.
+    pub most: Option<u64>,
     /// The model's own finish reason, the last one seen.
     pub finish_reason: Option<Arc<str>>,
     /// Finish reasons seen: one for each choice that came to its end.
@@ -181,7 +185,13 @@ impl Meter {
             0 => self.events,
             said => said,
         };
-        said.min(held.output.max(1))
+        said.min(self.most.unwrap_or(held.output).max(1))
+    }
+
+    /// The model's own reason to end, for one choice. Only its beginning is kept: it goes into the journal.
+    pub fn end(&mut self, reason: &str) {
+        let end = reason.floor_char_boundary(REASON_BYTES_MAX);
+        self.finish_reason = reason.get(..end).map(Arc::from);
     }
 
     /// Takes an event that carries a part of the answer.

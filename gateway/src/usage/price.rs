@@ -294,7 +294,8 @@ impl PriceBook {
 
     fn hold_of(&self, of: &PriceOf<'_>, input: u64, output: u64, kinds: Kinds) -> Result<Cost, Unpriced> {
         let most = |plan: &Plan| {
-            if plan.table(of.tier, input).is_none() {
+            // The provider may count more or less than was estimated: a tier that only some lengths have may apply.
+            if !plan.has(of.tier) {
                 return Err(no_tier(of));
             }
             let mut dearest = None;

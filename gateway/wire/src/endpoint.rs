@@ -208,14 +208,19 @@ impl Endpoint {
     pub fn stored_id(self, path: &str) -> Option<&str> {
         let (before, after) = self.path().split_once("{id}")?;
         let id = path.strip_prefix(before)?.strip_suffix(after)?;
-        let is_plain = id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
-        (is_plain && (1..=ID_BYTES_MAX).contains(&id.len())).then_some(id)
+        is_plain_id(id).then_some(id)
     }
 
     /// The endpoint of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|endpoint| endpoint.name() == name)
     }
+}
+
+/// Whether it looks like the id of something that a provider stores: nothing else is asked for by it, or kept.
+pub fn is_plain_id(id: &str) -> bool {
+    let is_plain = id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    is_plain && (1..=ID_BYTES_MAX).contains(&id.len())
 }
 
 #[cfg(test)]

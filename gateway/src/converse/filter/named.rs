@@ -27,7 +27,7 @@ impl Names {
     #[allow(clippy::needless_pass_by_value, reason = "what was read is used up here")]
     pub(super) fn judge(&mut self, event: &Event, endpoint: Endpoint, read: Named<'_>, meter: &mut Meter) -> Verdict {
         if let Some(reason) = &read.finish_reason {
-            meter.finish_reason = Some(Arc::from(&**reason));
+            meter.end(reason);
             meter.finished = meter.finished.saturating_add(1);
         }
         if !self.has_id

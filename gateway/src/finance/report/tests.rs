@@ -213,9 +213,9 @@ async fn buckets_are_the_sums_of_the_rows(store: &Store, closings: &[Closing], s
 async fn rows_from_before_the_sums_are_summed_up_when_the_store_is_opened() {
     let folder = folder();
     let (store, closings) = ledger(folder.path(), 5, 300).await;
-    let undo = "DROP TABLE statements; DROP TABLE budget_alerts; DROP TABLE usage_hour; DROP TABLE usage_day; DROP TABLE usage_day_bucket; DROP INDEX usage_at; \
-         DROP TABLE stored_responses; DROP INDEX usage_end_user; \
-         PRAGMA user_version = 6";
+    let undo = "DROP TABLE statements; DROP TABLE budget_alerts; DROP TABLE usage_hour; DROP TABLE usage_day; \
+         DROP TABLE usage_day_bucket; DROP INDEX usage_at; DROP TABLE stored_responses; \
+         DROP INDEX usage_end_user; PRAGMA user_version = 6";
     store.execute(undo).await;
     store.close().await;
     let store = Store::open(&folder.path().join(STORE_FILE), Create::Never).await.unwrap();

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use super::{DAY_MS, HOUR_MS};
 use crate::exchange::{Attempt, UsageSource};
 use crate::journal::Closing;
-use crate::store::cells::{Cell, Holds, Table};
+use crate::store::cells::{Cell, Holds, SUM_MAX, Table};
 use crate::store::either::Conn;
 use crate::store::{StoreError, to_sql};
 use crate::usage::bill::Pricing;
@@ -82,7 +82,7 @@ impl<'a> Batch<'a> {
         batch
     }
 
-    /// Adds an attempt's row. A sum beyond 63 bits is refused when it is written.
+    /// Adds an attempt's row.
     fn add(&mut self, closing: &'a Closing, attempt: &'a Attempt) {
         let bill = &attempt.bill;
         let is_correction = bill.corrects.is_some();
@@ -113,7 +113,7 @@ impl<'a> Batch<'a> {
         plus(of, &sums);
         for (bucket, amount) in &bill.buckets {
             let of = self.buckets.entry(((begin(closing.at_ms, DAY_MS), columns), &**bucket)).or_default();
-            *of = of.saturating_add(to_sql(*amount));
+            *of = grown(*of, to_sql(*amount));
         }
     }
 
@@ -140,11 +140,16 @@ fn begin(at_ms: u64, unit_ms: u64) -> u64 {
     at_ms.saturating_sub(at_ms.checked_rem(unit_ms).unwrap_or(0))
 }
 
-/// A sum that can't grow further stays there, and the store refuses what is beyond it.
+/// A sum that can't grow further stays there.
 fn plus(of: &mut [i64; SUMS], more: &[i64; SUMS]) {
     for (of, more) in of.iter_mut().zip(more) {
-        *of = of.saturating_add(*more);
+        *of = grown(*of, *more);
     }
+}
+
+/// At most [`SUM_MAX`] and never less than its opposite, so that one more of them is still a whole number of the store.
+fn grown(of: i64, more: i64) -> i64 {
+    of.saturating_add(more).clamp(SUM_MAX.saturating_neg(), SUM_MAX)
 }
 
 fn cells<'c>(group: &Group<'c>, sums: &[i64; SUMS]) -> [Cell<'c>; KEYS + SUMS] {

@@ -1,8 +1,11 @@
 //! Sums by hour and day, closed months, alerts of budgets.
 
 use super::Place;
+use super::ledger::to;
 use crate::finance::close::tests::months_close_once_and_late_rows_are_corrections;
 use crate::finance::report::tests::reports_are_the_sums_of_the_rows;
+use crate::journal::fixture::{call, closing};
+use crate::store::projection::Projection;
 use crate::store::spent::tests::each_kind_of_question_has_its_index;
 
 pub(super) async fn sums_are_those_of_the_rows(place: &Place) {
@@ -11,6 +14,18 @@ pub(super) async fn sums_are_those_of_the_rows(place: &Place) {
 
 pub(super) async fn a_closed_month_stays_as_it_is(place: &Place) {
     months_close_once_and_late_rows_are_corrections(&place.store, &place.url, place.data.path()).await;
+}
+
+pub(super) async fn a_sum_beyond_what_can_be_counted_stops_no_row(place: &Place) {
+    let mut projection = Projection::connect(&place.url, place.data.path()).await.unwrap();
+    for number in 1..5 {
+        let mut one = closing(call(u128::from(number)), 1);
+        for attempt in &mut one.attempts {
+            (attempt.input_tokens, attempt.cost_nano) = (u64::MAX, if number == 4 { -7 } else { i64::MAX });
+            attempt.bill.buckets = [("input_text".into(), u64::MAX)].into();
+        }
+        projection.commit([one].iter(), &to(number)).await.unwrap();
+    }
 }
 
 pub(super) async fn an_alert_is_given_once(place: &Place) {

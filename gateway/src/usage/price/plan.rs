@@ -130,6 +130,11 @@ impl Plan {
         self.bands.iter().find(|band| band.holds(input_tokens))?.table(tier)
     }
 
+    /// Whether some length of prompt has prices of that tier.
+    pub fn has(&self, tier: Tier) -> bool {
+        self.bands.iter().any(|band| band.table(tier).is_some())
+    }
+
     /// Every table, the plainest first.
     pub fn tables(&self) -> impl Iterator<Item = (Option<u64>, Tier, &Table)> {
         self.bands

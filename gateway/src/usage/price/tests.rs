@@ -204,7 +204,8 @@ fn a_hold_takes_the_dearest_length_kind_and_tier_that_may_apply() {
     assert_eq!(book.hold_text(&batch, 1000, 10).unwrap().nano, 3_100_000, "it may run at once all the same");
     let urgent = PriceOf { tier: Tier::Priority, ..of };
     assert_eq!(book.hold_text(&urgent, 1000, 10).unwrap().nano, 1000 * 9000 + 10 * 20_000 + 1_000_000);
-    assert!(book.hold(&urgent, 1001, 10).is_err());
+    // The provider may count a token less than was estimated, and then it is urgent at the shorter length's price.
+    assert_eq!(book.hold_text(&urgent, 1001, 10).unwrap().nano, 1001 * 9000 + 10 * 20_000 + 1_000_000);
 }
 
 #[test]

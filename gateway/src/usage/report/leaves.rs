@@ -16,6 +16,9 @@ const DEPTH_MAX: usize = 6;
 const LEAVES_MAX: usize = 256;
 /// Characters of a leaf that is kept.
 const TEXT_MAX: usize = 64;
+/// The largest number that is a count, some four thousand million: a thousand times the longest prompt there is. What
+/// is beyond it is a negative number that was written without its sign, or made to break sums.
+const COUNT_MAX: u64 = 1 << 32;
 /// Keys whose word names an element of a list, instead of its place.
 const NAMING_KEYS: [&str; 3] = ["modality", "ttl", "type"];
 
@@ -146,8 +149,8 @@ fn leaf(raw: &RawValue) -> Option<Leaf> {
     match text.as_bytes().first()? {
         b'"' => String::deserialize(raw).ok().filter(|word| word.len() <= TEXT_MAX).map(Leaf::Word),
         b'-' | b'0'..=b'9' => match text.parse() {
-            Ok(whole) => Some(Leaf::Whole(whole)),
-            Err(_) => Some(Leaf::Number(text.chars().take(TEXT_MAX).collect())),
+            Ok(whole) if whole <= COUNT_MAX => Some(Leaf::Whole(whole)),
+            Ok(_) | Err(_) => Some(Leaf::Number(text.chars().take(TEXT_MAX).collect())),
         },
         // Null, true and false say nothing of amounts.
         _other => None,
