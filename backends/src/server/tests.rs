@@ -76,6 +76,7 @@ impl House {
     }
 
     /// A call whose answer is waited for apart.
+    #[allow(clippy::disallowed_methods, reason = "the test waits for it")]
     async fn start(&mut self, path: &str, body: &Value) -> tokio::task::JoinHandle<(StatusCode, Value)> {
         let stream = UnixStream::connect(self.folder.path().join("own/engine.sock")).await.unwrap();
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();

@@ -1,3 +1,7 @@
+//! Shares of a step's time, and crowds of calls that pay for all of it.
+
+#![allow(clippy::arithmetic_side_effects)] // tests count small numbers
+
 use super::*;
 use crate::core::{Ask, Event, GpuTime, Sampling};
 use crate::executor::scripted::{ScriptedExecutor, ScriptedLanguage, ScriptedOptions};

@@ -49,7 +49,7 @@ impl Executor for Held {
 async fn a_count_waits_for_no_step() {
     // Two steps at most are not looked at.
     let (entered, steps) = mpsc::sync_channel(2);
-    let (go, held) = mpsc::channel();
+    let (go, held) = mpsc::sync_channel(1_024);
     let inner = ScriptedExecutor::new(ScriptedOptions::default(), "scripted");
     let mut house = House::with(Box::new(Held { inner, entered, go: held }));
     let response = house.start(CHAT, &chat_body("hi", json!({"max_tokens": 2}))).await;

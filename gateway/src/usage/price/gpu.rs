@@ -88,6 +88,8 @@ pub const GPU: [Bucket; 3] = [Bucket::GpuPrefillUs, Bucket::GpuDecodeUs, Bucket:
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::arithmetic_side_effects)] // tests count small numbers
+
     use super::*;
     use proptest::prelude::*;
 
