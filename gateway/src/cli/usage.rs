@@ -8,6 +8,7 @@ pub mod reconcile;
 pub mod report;
 mod reprice;
 mod rows;
+mod which;
 
 use std::io::Write;
 

@@ -3,13 +3,12 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use super::which::Which;
 use super::{UsageError, opened};
 use crate::cli::place::Place;
-use crate::cli::when::When;
 use crate::finance::export::{Export, ExportOf};
 use crate::finance::focus::Version;
 use crate::finance::focus::sink::{Format, Sink};
-use crate::identity::TenantPath;
 use crate::store::Store;
 use crate::store::rollup::RollupFilter;
 
@@ -25,15 +24,9 @@ pub struct ExportArgs {
     /// Version of FOCUS
     #[arg(long, value_enum, default_value_t = Version::V1_2)]
     pub version: Version,
-    /// Only this tenant and below
-    #[arg(long, value_name = "PATH", value_parser = TenantPath::parse)]
-    pub tenant: Option<TenantPath>,
-    /// Only calls from then on: a date, a time (UTC), or an age such as 24h
-    #[arg(long, value_name = "WHEN")]
-    pub since: Option<When>,
-    /// Only calls before then
-    #[arg(long, value_name = "WHEN")]
-    pub until: Option<When>,
+    /// Which rows
+    #[command(flatten)]
+    pub which: Which,
     /// Who issues the invoices, as `finance.issuer` says
     #[arg(long, value_name = "NAME")]
     pub issuer: Option<String>,
@@ -44,13 +37,11 @@ pub struct ExportArgs {
 
 /// Runs it; `now_ms` is Unix time.
 pub(super) async fn run(args: &ExportArgs, now_ms: u64, out: &mut (dyn Write + Send)) -> Result<(), UsageError> {
+    let which = args.which.filter(now_ms);
     let of = ExportOf {
-        since_ms: args.since.map(|when| when.ms(now_ms)),
-        until_ms: args.until.map(|when| when.ms(now_ms)),
-        filter: RollupFilter {
-            tenant: args.tenant.as_ref().map(|tenant| tenant.as_str().to_owned()),
-            ..RollupFilter::default()
-        },
+        since_ms: which.since_ms,
+        until_ms: which.until_ms,
+        filter: RollupFilter { tenant: which.tenant, ..RollupFilter::default() },
         issuer: args.issuer.clone().map_or_else(|| super::finance_of(&args.place).map(|of| of.issuer), Ok)?,
     };
     let store = opened(&args.place).await?;

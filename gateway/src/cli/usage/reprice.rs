@@ -4,12 +4,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::UsageError;
+use super::which::Which;
 use crate::cli::place::Place;
 use crate::cli::when::When;
 use crate::config;
 use crate::finance::reprice::{Prices, RepriceOf, Repriced, reprice};
-use crate::identity::TenantPath;
-use crate::store::usage::UsageFilter;
 use crate::usage::query::dollars;
 
 /// Arguments of `weir usage reprice`.
@@ -24,15 +23,9 @@ pub struct RepriceArgs {
     /// Prices in force then; otherwise those in force at each call's own time
     #[arg(long, value_name = "WHEN")]
     pub as_of: Option<When>,
-    /// Only this tenant and below
-    #[arg(long, value_name = "PATH", value_parser = TenantPath::parse)]
-    pub tenant: Option<TenantPath>,
-    /// Only calls from then on: a date, a time (UTC), or an age such as 24h
-    #[arg(long, value_name = "WHEN")]
-    pub since: Option<When>,
-    /// Only calls before then
-    #[arg(long, value_name = "WHEN")]
-    pub until: Option<When>,
+    /// Which rows
+    #[command(flatten)]
+    pub which: Which,
     /// Write the corrections; without it nothing is changed
     #[arg(long)]
     pub apply: bool,
@@ -59,11 +52,7 @@ fn prices(args: &RepriceArgs) -> Result<Prices, UsageError> {
 pub(super) async fn run(args: &RepriceArgs, now_ms: u64, out: &mut (dyn Write + Send)) -> Result<(), UsageError> {
     let prices = prices(args)?;
     let of = RepriceOf {
-        filter: UsageFilter {
-            since_ms: args.since.map(|when| when.ms(now_ms)),
-            until_ms: args.until.map(|when| when.ms(now_ms)),
-            tenant: args.tenant.as_ref().map(|tenant| tenant.as_str().to_owned()),
-        },
+        filter: args.which.filter(now_ms),
         as_of_ms: args.as_of.map(|when| when.ms(now_ms)),
         apply: args.apply,
         now_ms,

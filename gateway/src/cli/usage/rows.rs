@@ -3,9 +3,8 @@
 use std::io::Write;
 
 use super::UsageError;
+use super::which::Which;
 use crate::cli::place::Place;
-use crate::cli::when::When;
-use crate::identity::TenantPath;
 use crate::store::Store;
 use crate::store::sqlite::Create;
 use crate::store::usage::UsageFilter;
@@ -16,24 +15,14 @@ pub struct RowsArgs {
     /// Where the store is
     #[command(flatten)]
     pub place: Place,
-    /// Only this tenant and below
-    #[arg(long, value_name = "PATH", value_parser = TenantPath::parse)]
-    pub tenant: Option<TenantPath>,
-    /// Only calls from then on: a date, a time (UTC), or an age such as 24h
-    #[arg(long, value_name = "WHEN")]
-    pub since: Option<When>,
-    /// Only calls before then
-    #[arg(long, value_name = "WHEN")]
-    pub until: Option<When>,
+    /// Which rows
+    #[command(flatten)]
+    pub which: Which,
 }
 
 /// Prints the rows, page by page.
 pub(super) async fn run(args: &RowsArgs, now_ms: u64, out: &mut (dyn Write + Send)) -> Result<(), UsageError> {
-    let filter = UsageFilter {
-        since_ms: args.since.map(|when| when.ms(now_ms)),
-        until_ms: args.until.map(|when| when.ms(now_ms)),
-        tenant: args.tenant.as_ref().map(|tenant| tenant.as_str().to_owned()),
-    };
+    let filter = args.which.filter(now_ms);
     let store = Store::open(&args.place.store()?, Create::Never).await?;
     let printed = print(&store, &filter, out).await;
     store.close().await;
